@@ -1,0 +1,76 @@
+"""Every error that a user can cause, as one tree. A message says what was wrong, what we got, and what to do.
+
+    CarpalError
+    ├─ InputError              the image, or what came with it
+    │   ├─ UnreadableImage     not an image, truncated, no codec
+    │   ├─ UnsuitableImage     an image, but not one to read an age from: too small, too large, several frames
+    │   └─ MissingSex          neither given nor in the file; it is never guessed
+    ├─ ConfigError             a setting outside its range, an unknown recipe
+    ├─ WeightsError            wrong hash, another architecture, missing or unexpected names
+    ├─ BackendError            a runtime that is not installed or cannot open the file
+    └─ DataError               a data folder that is broken, half copied or mislabelled
+
+`code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CarpalError(Exception):
+    """The base of all of ours; catch this to catch every mistake that a user can mend."""
+
+    code: ClassVar[str] = "carpal-error"
+    exit_code: ClassVar[int] = 4
+
+
+class InputError(CarpalError):
+    """The image, or what came with it, cannot be used."""
+
+    code = "bad-input"
+    exit_code = 3
+
+
+class UnreadableImage(InputError):
+    """The bytes are not an image that we can decode."""
+
+    code = "unreadable-image"
+
+
+class UnsuitableImage(InputError):
+    """The image decodes, but nothing could be read from it."""
+
+    code = "unsuitable-image"
+
+
+class MissingSex(InputError):
+    """Sex is needed to read a bone age and is never guessed."""
+
+    code = "missing-sex"
+
+
+class ConfigError(CarpalError):
+    """A setting is unknown or outside its range."""
+
+    code = "bad-config"
+    exit_code = 2
+
+
+class WeightsError(CarpalError):
+    """A weights file is damaged or belongs to another network."""
+
+    code = "bad-weights"
+
+
+class BackendError(CarpalError):
+    """A runtime is missing or cannot open the file."""
+
+    code = "no-backend"
+
+
+class DataError(CarpalError):
+    """A data folder or table is broken, half copied or mislabelled."""
+
+    code = "bad-data"
+    exit_code = 3

@@ -1,0 +1,127 @@
+"""THE way from pixels to the network's input: polarity, contrast, size. Training and inference both call `preprocess`.
+
+Radiographs come dark, stretched, inverted and framed. What makes them the same here:
+
+1. *Polarity.* Bones must be bright. Air has no texture and bone has: where the bright part of the picture's middle is
+   smoother than its dark part, the radiograph is inverted.
+2. *Contrast.* The grey values between two percentiles become 0..255. The two are taken over the whole picture and over
+   its middle, and the narrower range wins, so that neither a white frame nor a black border sets the scale. Percentiles
+   follow any rising map of the grey values: a copy that was stretched and clipped before gives the same result.
+3. *Size.* The long side becomes `long_side` (512 in the paper), the aspect is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+LONG_SIDE = 512
+STRIDE = 32
+"""The network halves its input five times; `pad` brings both sides to a multiple of this."""
+LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.0
+MIDDLE = 0.15
+"""The middle of the picture leaves out this share at each edge: markers, collimator borders and frames sit there."""
+POLARITY_SIDE = 160
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How prepared pixels lie on the original: prepared = original * scale, for x and y apart."""
+
+    scale_x: float
+    scale_y: float
+
+    def to_original(self, boxes_prepared_R4: NDArray[Any]) -> NDArray[np.float64]:
+        """Boxes (..., 4) or points (..., 2) of the prepared image in original pixels."""
+        return np.asarray(boxes_prepared_R4, np.float64) / self._factors(boxes_prepared_R4)
+
+    def to_prepared(self, boxes_original_R4: NDArray[Any]) -> NDArray[np.float64]:
+        """Boxes (..., 4) or points (..., 2) of the original in prepared pixels."""
+        return np.asarray(boxes_original_R4, np.float64) * self._factors(boxes_original_R4)
+
+    def _factors(self, coordinates: NDArray[Any]) -> NDArray[np.float64]:
+        return np.tile([self.scale_x, self.scale_y], np.shape(coordinates)[-1] // 2)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The network's view of a radiograph, not yet padded: uint8, bones bright, long side `long_side`."""
+
+    pixels_HW: NDArray[np.uint8]
+    geometry: Geometry
+    inverted: bool
+
+
+def preprocess(pixels_HW: NDArray[Any], long_side: int = LONG_SIDE, aspect: float | None = None) -> Prepared:
+    """Brings a grey radiograph of any size, depth and polarity to the network's input.
+
+    `aspect` (width / height) undoes a squash: the 100x100 thumbnails of the data lost theirs. None keeps the array's own.
+    """
+    height, width = pixels_HW.shape
+    inverted = is_inverted(pixels_HW)
+    grey_HW = stretch(pixels_HW, inverted)
+    aspect = width / height if aspect is None else aspect
+    new_width = max(1, round(long_side * min(1.0, aspect)))
+    new_height = max(1, round(long_side * min(1.0, 1.0 / aspect)))
+    resized = Image.fromarray(grey_HW).resize((new_width, new_height), Image.Resampling.BILINEAR)
+    prepared_HW = np.clip(np.rint(np.asarray(resized)), 0, 255).astype(np.uint8)
+    return Prepared(prepared_HW, Geometry(new_width / width, new_height / height), inverted)
+
+
+def pad(pixels_HW: NDArray[np.uint8], stride: int = STRIDE) -> NDArray[np.uint8]:
+    """Adds black on the right and below until both sides are multiples of `stride`; coordinates stay as they are."""
+    height, width = pixels_HW.shape
+    return np.pad(pixels_HW, ((0, -height % stride), (0, -width % stride)))
+
+
+def stretch(pixels_HW: NDArray[Any], inverted: bool = False) -> NDArray[np.float32]:
+    """Grey values between the narrower pair of percentiles become 0..255 (float32), clipped, inverted if asked."""
+    quantiles = (LOW_PERCENTILE, HIGH_PERCENTILE)
+    low_all, high_all = _percentiles(pixels_HW, quantiles)
+    low_middle, high_middle = _percentiles(_middle(pixels_HW), quantiles)
+    low, high = max(low_all, low_middle), min(high_all, high_middle)
+    if high <= low:  # a blank middle: fall back on the whole picture
+        low, high = low_all, high_all
+    scaled_HW = (pixels_HW.astype(np.float32) - np.float32(low)) * np.float32(255.0 / max(high - low, 1e-6))
+    grey_HW: NDArray[np.float32] = np.clip(scaled_HW, 0.0, 255.0)
+    return 255 - grey_HW if inverted else grey_HW
+
+
+def is_inverted(pixels_HW: NDArray[Any]) -> bool:
+    """True where the background is bright: air is smooth, so the smoother end of the grey scale is air.
+
+    Measured on the 1,317 radiographs of the data and on their negatives: one mistake (docs/log.md).
+    """
+    small = Image.fromarray(pixels_HW.astype(np.float32))
+    small.thumbnail((POLARITY_SIDE, POLARITY_SIDE), Image.Resampling.BILINEAR)
+    middle_HW = _middle(np.asarray(small))
+    if min(middle_HW.shape) < 4:
+        return False
+    low, high = _percentiles(middle_HW, (LOW_PERCENTILE, HIGH_PERCENTILE))
+    middle_HW = np.clip(middle_HW, low, high)
+    slope_y, slope_x = np.gradient(middle_HW)
+    slope_HW = np.hypot(slope_x, slope_y)
+    dark, bright = np.percentile(middle_HW, [30, 70])
+    texture_dark = float(np.median(slope_HW[middle_HW <= dark]))
+    texture_bright = float(np.median(slope_HW[middle_HW >= bright]))
+    return texture_bright < texture_dark
+
+
+def _middle(pixels_HW: NDArray[Any]) -> NDArray[Any]:
+    height, width = pixels_HW.shape
+    top, left = int(MIDDLE * height), int(MIDDLE * width)
+    return pixels_HW[top : height - top, left : width - left]
+
+
+def _percentiles(pixels_HW: NDArray[Any], quantiles: tuple[float, float]) -> tuple[float, float]:
+    """The grey values (lower ones, so that they are values that occur) at the given percentiles."""
+    if pixels_HW.dtype in (np.uint8, np.uint16):  # by histogram: twenty times faster than sorting
+        cumulative = np.cumsum(np.bincount(pixels_HW.ravel()))
+        low, high = (np.searchsorted(cumulative, cumulative[-1] * q / 100) for q in quantiles)
+    else:
+        low, high = np.percentile(pixels_HW, quantiles, method="lower")
+    return float(low), float(high)

@@ -1,0 +1,79 @@
+"""One door for radiographs: a path or a file's bytes become a Radiograph. The content decides, not the extension."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from carpal.errors import UnreadableImage, UnsuitableImage
+from carpal.imaging.limits import MAX_BYTES, check_values
+from carpal.imaging.raster import decode_raster
+from carpal.types import Radiograph
+
+READABLE = "PNG, JPEG, TIFF, WebP or DICOM"
+RASTER_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+DICOM_MAGIC = b"DICM"
+BARE_DICOM_MAGIC = (
+    b"\x02\x00\x00\x00",
+    b"\x02\x00\x01\x00",
+    b"\x08\x00\x00\x00",
+    b"\x08\x00\x05\x00",
+    b"\x08\x00\x08\x00",
+    b"\x08\x00\x16\x00",
+)
+"""Old DICOM files may lack the preamble and begin with their first element: group 2, or 8 where that lacks too."""
+FOREIGN_MAGIC = {
+    b"GIF8": "a GIF",
+    b"BM": "a BMP",
+    b"%PDF": "a PDF",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000 file",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 codestream",
+    b"version https://git-lfs": "a Git LFS pointer, not yet downloaded",
+    b"<": "a web page or SVG",
+}
+
+
+def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radiograph:
+    """Decodes a PNG, JPEG, TIFF, WebP or DICOM file into a grey picture of at least 32 x 32 pixels.
+
+    `source` is a path or the file's bytes; `name` is what errors and the result call it (default: the path).
+    Raises UnreadableImage where the bytes are no such image, UnsuitableImage where the image is too large, too small or
+    blank, BackendError for a DICOM file without pydicom. Nothing else, whatever the bytes are.
+    """
+    if name is None:
+        name = "the image" if isinstance(source, bytes) else str(source)
+    data = source if isinstance(source, bytes) else _read_bytes(Path(source), name)
+    if not data:
+        raise UnreadableImage(f"{name}: the file is empty (0 bytes). Copy or export it again")
+    radiograph = _decode(data, name)
+    check_values(radiograph.pixels_HW, name)
+    return radiograph
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    try:
+        if not path.exists():
+            raise UnreadableImage(f"{name}: there is no such file. Check the path")
+        if not path.is_file():
+            raise UnreadableImage(f"{name}: not a file. Give the image itself, for a folder folder/*.png")
+        if path.stat().st_size > MAX_BYTES:
+            raise UnsuitableImage(
+                f"{name}: the file has {path.stat().st_size / 2**20:.0f} MiB, more than {MAX_BYTES // 2**20}. "
+                "Export this one radiograph as PNG or DICOM"
+            )
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # no permission, a disk error, a null byte in the path
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableImage(f"{name}: the file cannot be opened ({reason}). Check its permissions") from error
+
+
+def _decode(data: bytes, name: str) -> Radiograph:
+    if data[128:132] == DICOM_MAGIC or data.startswith(BARE_DICOM_MAGIC):
+        from carpal.imaging.dicom import decode_dicom
+
+        return decode_dicom(data, name)
+    if data.startswith(RASTER_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+        return decode_raster(data, name)
+    found = next((kind for magic, kind in FOREIGN_MAGIC.items() if data.startswith(magic)), "no image that we know")
+    raise UnreadableImage(f"{name}: not a radiograph - the content is {found}. Export it as {READABLE}")

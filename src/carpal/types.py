@@ -1,0 +1,117 @@
+"""The values that travel through the package: frozen, valid once constructed, numpy only.
+
+Coordinates are pixels, boxes are (x1, y1, x2, y2); a name says the frame where it is not the original radiograph's.
+Ages are months everywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carpal.anatomy import REGIONS
+
+RANKS = 229
+"""K of the paper's eq. 1: the months 0..228. There are K-1 = 228 logits, one for each 1{age > k}."""
+
+
+class Sex(StrEnum):
+    """The patient's sex as it was stated; there is no third value, because it is never guessed."""
+
+    FEMALE = "female"
+    MALE = "male"
+
+
+@dataclass(frozen=True)
+class Radiograph:
+    """A decoded radiograph: grey, one frame, as stored (no normalisation yet, but MONOCHROME1 already inverted).
+
+    pixels_HW is uint8, uint16 or float32. `sex` is what the file itself states (DICOM), `warnings` what the reader
+    had to assume.
+    """
+
+    pixels_HW: NDArray[Any]
+    source: str
+    sex: Sex | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        assert self.pixels_HW.ndim == 2, f"a radiograph is H x W, got shape {self.pixels_HW.shape}"
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle, x1 < x2 and y1 < y2, in pixels of the original radiograph."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+
+    def __post_init__(self) -> None:
+        if not (self.x1 < self.x2 and self.y1 < self.y2):
+            raise ValueError(f"a box needs x1 < x2 and y1 < y2, got {self}")
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) of the middle."""
+        return (self.x1 + self.x2) / 2, (self.y1 + self.y2) / 2
+
+
+@dataclass(frozen=True)
+class Region:
+    """One anatomical region as the network found it: where, how sure, and the age it shows by itself."""
+
+    name: str
+    box: Box
+    score: float
+    months: float
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """Which weights answered: the SHA-256 is that of the file."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why no age was given: a code for machines, a sentence for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """The result, which every output renders.
+
+    `months` is None exactly where `refused` is set. `probabilities[k]` is P(age > k), k = 0..227, whose sum is `months`
+    (paper, eq. 1 and the sentence after it). `regions` holds the 17 in the order of `anatomy.REGIONS`, or none for a
+    network without regions.
+    """
+
+    image: str
+    sex: Sex
+    months: float | None
+    regions: tuple[Region, ...]
+    model: ModelId
+    probabilities: tuple[float, ...] = field(repr=False, default=())
+    warnings: tuple[str, ...] = ()
+    refused: Refusal | None = None
+
+    def __post_init__(self) -> None:
+        if (self.months is None) != (self.refused is not None):
+            raise ValueError("an assessment has either an age or a refusal")
+        if self.months is not None and not (np.isfinite(self.months) and 0 <= self.months <= RANKS - 1):
+            raise ValueError(f"a bone age lies in 0..{RANKS - 1} months, got {self.months}")
+        names = tuple(region.name for region in self.regions)
+        if names not in ((), REGIONS):
+            raise ValueError(f"an assessment names all {len(REGIONS)} regions in order, or none; got {names}")

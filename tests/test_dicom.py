@@ -1,0 +1,239 @@
+"""DICOM: values, tables, polarity, sex, frames and compressions; and that no message shows the patient."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from carpal.errors import BackendError, CarpalError, UnreadableImage, UnsuitableImage
+from carpal.imaging.dicom import decode_dicom
+from carpal.types import Sex
+
+pydicom = pytest.importorskip("pydicom")
+HEIGHT, WIDTH = 40, 36
+EXPLICIT_LITTLE, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
+JPEG_BASELINE, JPEG_2000, RLE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
+PATIENT = "Nobody^Known^To^Us"
+
+
+def ramp(top: int = 4095, dtype: Any = np.uint16) -> NDArray[Any]:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    return np.asarray((y * 0.7 + x * 0.3) / (HEIGHT * 0.7 + WIDTH * 0.3) * top).astype(dtype)
+
+
+def study(pixels: NDArray[Any] | None = None, bits: int = 12, syntax: str = EXPLICIT_LITTLE, **tags: Any) -> Any:
+    """A computed radiograph: rows and columns from `pixels`, MONOCHROME2 unless `tags` say otherwise."""
+    pixels = ramp() if pixels is None else pixels
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "2.25.1"
+    dataset.PatientName, dataset.Modality = PATIENT, "CR"
+    dataset.Rows, dataset.Columns = pixels.shape[:2] if pixels.shape[-1] == 3 else pixels.shape[-2:]
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 * pixels.itemsize, bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    dataset.PixelData = pixels.tobytes()
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def encode(dataset: Any) -> bytes:
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def decode(dataset: Any) -> Any:
+    return decode_dicom(encode(dataset), "hand.dcm")
+
+
+def table(values: list[int], first: int, bits: int) -> Any:
+    """A sequence with one lookup table."""
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [len(values), first, bits])
+    item.add_new("LUTData", "OW", np.asarray(values, "<u2").tobytes())
+    return pydicom.Sequence([item])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "bits", "expected"),
+    [(ramp(255, np.uint8), 8, np.uint8), (ramp(), 12, np.uint16), (ramp(65_000), 16, np.uint16)],
+)
+def test_unsigned_values_arrive_unchanged(pixels: NDArray[Any], bits: int, expected: Any) -> None:
+    radiograph = decode(study(pixels, bits))
+    assert radiograph.pixels_HW.dtype == expected
+    np.testing.assert_array_equal(radiograph.pixels_HW, pixels)
+    assert radiograph.warnings == ()
+
+
+def test_signed_values_keep_their_sign() -> None:
+    pixels_HW = ramp(4000, np.int16) - 1000
+    np.testing.assert_array_equal(decode(study(pixels_HW, 16)).pixels_HW, pixels_HW)
+
+
+def test_monochrome1_is_inverted() -> None:
+    pixels_HW = ramp() + 7
+    inverted_HW = decode(study(pixels_HW, PhotometricInterpretation="MONOCHROME1")).pixels_HW.astype(int)
+    np.testing.assert_array_equal(inverted_HW + pixels_HW, np.full(pixels_HW.shape, pixels_HW.min() + pixels_HW.max()))
+
+
+@pytest.mark.parametrize(("slope", "intercept"), [("2", "-1024"), ("0.5", "10"), ("-1", "4095")])
+def test_rescale_is_applied(slope: str, intercept: str) -> None:
+    radiograph = decode(study(RescaleSlope=slope, RescaleIntercept=intercept))
+    np.testing.assert_allclose(radiograph.pixels_HW, ramp() * float(slope) + float(intercept), rtol=1e-6)
+
+
+def test_tables_follow_each_other_and_inversion_is_last() -> None:
+    """Modality: v -> 2v. VOI: entries from 100 on, an 8-bit table, so that 12-bit values must not wrap."""
+    modality = table([2 * value for value in range(4096)], first=0, bits=16)
+    voi = table([entry // 32 for entry in range(8000)], first=100, bits=8)
+    tags = {"ModalityLUTSequence": modality, "VOILUTSequence": voi, "PhotometricInterpretation": "MONOCHROME1"}
+    expected_HW = np.clip(ramp().astype(int) * 2 - 100, 0, 7999) // 32
+    expected_HW = expected_HW.max() + expected_HW.min() - expected_HW
+    np.testing.assert_array_equal(decode(study(**tags)).pixels_HW, expected_HW)
+
+
+def test_a_window_does_not_clip() -> None:
+    radiograph = decode(study(WindowCenter="300", WindowWidth="20"))
+    np.testing.assert_array_equal(radiograph.pixels_HW, ramp())
+
+
+@pytest.mark.parametrize(
+    ("stated", "sex"), [("M", Sex.MALE), ("F", Sex.FEMALE), ("O", None), ("", None), ("MALE", None), (None, None)]
+)
+def test_sex_is_what_the_file_states_and_never_guessed(stated: str | None, sex: Sex | None) -> None:
+    dataset = study()
+    if stated is not None:
+        dataset.PatientSex = stated
+    assert decode(dataset).sex is sex
+
+
+def test_of_several_frames_the_first_is_read_and_the_count_told() -> None:
+    radiograph = decode(study(np.stack([ramp(), ramp()[::-1], ramp() // 2]), NumberOfFrames=3))
+    np.testing.assert_array_equal(radiograph.pixels_HW, ramp())
+    assert "3 frames" in radiograph.warnings[0]
+
+
+def test_colour_becomes_grey_with_a_warning() -> None:
+    grey_HW = ramp(255, np.uint8)
+    tags: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    same = decode(study(np.stack([grey_HW] * 3, axis=2), 8, **tags))
+    np.testing.assert_array_equal(same.pixels_HW, grey_HW)
+    assert same.warnings == ()
+    coloured = decode(study(np.stack([grey_HW, 255 - grey_HW, grey_HW], axis=2), 8, **tags))
+    assert "coloured" in coloured.warnings[0]
+
+
+@pytest.mark.parametrize("syntax", [RLE, JPEG_2000])
+def test_lossless_compression_arrives_unchanged(syntax: str) -> None:
+    dataset = study()
+    dataset.compress(syntax, generate_instance_uid=False)
+    np.testing.assert_array_equal(decode(dataset).pixels_HW, ramp())
+
+
+def jpeg_study(coded_HW: NDArray[np.uint8]) -> Any:
+    """A header of HEIGHT x WIDTH around a JPEG of any size."""
+    buffer = BytesIO()
+    Image.fromarray(coded_HW).save(buffer, "JPEG", quality=98)
+    dataset = study(ramp(255, np.uint8), 8)
+    dataset.file_meta.TransferSyntaxUID = JPEG_BASELINE
+    dataset.PixelData = pydicom.encaps.encapsulate([buffer.getvalue()])
+    dataset["PixelData"].VR = "OB"
+    return dataset
+
+
+def test_jpeg_arrives_almost_unchanged() -> None:
+    difference_HW = decode(jpeg_study(ramp(255, np.uint8))).pixels_HW - ramp(255, np.float32)
+    assert np.abs(difference_HW).max() <= 3
+
+
+def test_a_jpeg_larger_than_its_header_is_refused_before_decoding() -> None:
+    with pytest.raises(UnreadableImage, match=rf"the header says {WIDTH} x {HEIGHT} .* 500 x 300"):
+        decode(jpeg_study(np.zeros((300, 500), np.uint8)))
+
+
+def test_deflated_files_are_read() -> None:
+    np.testing.assert_array_equal(decode(study(syntax=DEFLATED)).pixels_HW, ramp())
+
+
+def test_a_deflated_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carpal.imaging.dicom.MAX_BYTES", 10_000)
+    compressor = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    whole = encode(study(syntax=DEFLATED))
+    meta_length = int.from_bytes(whole[140:144], "little")
+    body = compressor.compress(bytes(1_000_000)) + compressor.flush()
+    with pytest.raises(UnsuitableImage, match=r"hand\.dcm: inflates to more"):
+        decode_dicom(whole[: 144 + meta_length] + body, "hand.dcm")
+
+
+def test_a_file_without_preamble_or_meta_is_read_with_a_warning() -> None:
+    dataset = study(PatientSex="F")
+    del dataset.file_meta
+    buffer = BytesIO()
+    dataset.save_as(buffer, implicit_vr=True, little_endian=True)
+    radiograph = decode_dicom(buffer.getvalue(), "old.dcm")
+    np.testing.assert_array_equal(radiograph.pixels_HW, ramp())
+    assert radiograph.sex is Sex.FEMALE
+    assert "transfer syntax" in radiograph.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind", "message"),
+    [
+        ({"Rows": 20_000, "Columns": 20_000}, UnsuitableImage, "too large - 20000 x 20000"),
+        ({"Rows": 1, "Columns": 1}, UnsuitableImage, "too small - 1 x 1"),
+        ({"NumberOfFrames": 2_000_000}, UnsuitableImage, "2000000 frames"),
+        ({"NumberOfFrames": -1}, UnsuitableImage, "-1 frames"),
+        ({"SamplesPerPixel": 4}, UnsuitableImage, "4 samples"),
+        ({"BitsAllocated": 32}, UnsuitableImage, "32 bits a sample"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, UnsuitableImage, "PALETTE COLOR"),
+        ({"PixelData": ramp().tobytes()[:900]}, UnreadableImage, "damaged or incomplete"),
+        ({"RescaleSlope": "1", "RescaleIntercept": "1", "Rows": None}, UnreadableImage, "damaged or incomplete"),
+    ],
+)
+def test_a_bad_header_is_refused_by_name(tags: dict[str, Any], kind: type[CarpalError], message: str) -> None:
+    with pytest.raises(kind, match=message) as caught:
+        decode(study(**tags))
+    assert str(caught.value).startswith("hand.dcm: ")
+
+
+def test_a_file_without_a_picture_is_refused() -> None:
+    dataset = study()
+    del dataset.PixelData
+    with pytest.raises(UnreadableImage, match=r"holds no picture \(no PixelData\)"):
+        decode(dataset)
+
+
+def test_a_missing_codec_is_named_with_the_mend() -> None:
+    dataset = jpeg_study(ramp(255, np.uint8))
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"  # MPEG-4, which nobody decodes here
+    with pytest.raises(UnreadableImage, match=r"no codec .*MPEG-4.* pip install 'carpal\[dicom\]'"):
+        decode(dataset)
+
+
+def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(study())
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(BackendError, match=r"hand\.dcm: reading DICOM needs .* pip install 'carpal\[dicom\]'"):
+        decode_dicom(data, "hand.dcm")
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "RescaleSlope", "NumberOfFrames", "PhotometricInterpretation"])
+def test_no_message_shows_the_patient(keyword: str) -> None:
+    """A value in the wrong place: pydicom's own message would quote it."""
+    dataset = study(RescaleIntercept="0")
+    dataset.add_new(keyword, "LO", PATIENT)
+    with pytest.raises(CarpalError) as caught:
+        decode(dataset)
+    assert PATIENT not in str(caught.value)
+    assert caught.value.__cause__ is None
