@@ -1,0 +1,234 @@
+"""`carpal evaluate`: an engine and labelled radiographs -> predictions.csv, report.json and plots.
+
+One radiograph that cannot be read costs that radiograph: the rest is evaluated, the failures are listed in the report
+and the exit code is 3. A wrong table costs the run, before it starts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from carpal.errors import BackendError, CarpalError, ConfigError, InputError
+from carpal.evaluation import age, boxes, labels, plots
+from carpal.imaging.read import read_radiograph
+from carpal.types import Assessment, Sex
+
+if TYPE_CHECKING:
+    from carpal.inference.engine import Engine
+
+EXIT_FAILURES: Final = InputError.exit_code
+PREDICTIONS, REPORT = "predictions.csv", "report.json"
+BLAND_ALTMAN, ERROR_BY_AGE = "bland_altman.png", "error_by_age.png"
+
+
+class Failure(NamedTuple):
+    """A radiograph without an age: the error's or the refusal's code and sentence."""
+
+    id: str
+    image: str
+    code: str
+    message: str
+
+
+@dataclass
+class Readings:
+    """What the engine made of the radiographs, as far as they could be read."""
+
+    read: list[labels.Label] = field(default_factory=list)
+    months: list[float] = field(default_factory=list)
+    hands: list[boxes.Hand] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def predictions(self) -> age.Predictions:
+        """The table of ages; rounded as it is written, so that predictions.csv reproduces the report."""
+        return age.Predictions(
+            tuple(label.id for label in self.read),
+            np.array([label.male for label in self.read], bool),
+            np.array([label.boneage for label in self.read], float),
+            np.round(np.array(self.months, float), 4),
+        )
+
+
+def evaluate(
+    images: Path,
+    table: Path,
+    out: Path,
+    *,
+    regions: Path | None = None,
+    weights: str | Path = "alanet",
+    backend: str = "onnx",
+    engine: Engine | None = None,
+) -> dict[str, Any]:
+    """Reads every labelled radiograph and writes predictions.csv, report.json and plots to `out`; returns the report.
+
+    `table` has id,boneage,male (or an official file's names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions`
+    points as in rois17_points.csv. `engine` takes the place of `weights` and `backend`. `exit_code` of the report says
+    what the command should return. Raises DataError, ConfigError, WeightsError, BackendError before anything is read.
+    """
+    _check_installed(regions is not None)
+    rows = labels.read_labels(table)
+    files = labels.find_images(images, rows, table)
+    references = labels.read_references(regions, files) if regions else {}
+    _make_folder(out)
+    if engine is None:
+        from carpal.inference.engine import open_engine
+
+        engine = open_engine(weights, backend)
+    readings = _read_all(rows, files, references, engine)
+    report = {
+        **_age_report(readings.predictions),
+        "regions": boxes.score(readings.hands) if regions else None,
+        "model": asdict(engine.model),
+        "carpal": _version(),
+        "command": _command(images, table, out, regions, weights, backend),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "failures": [failure._asdict() for failure in readings.failures],
+    }
+    _write(out, readings.predictions, report)
+    return report
+
+
+def exit_code(report: dict[str, Any]) -> int:
+    """0, or 3 where some radiographs gave no age."""
+    return EXIT_FAILURES if report["failures"] else 0
+
+
+def summary(report: dict[str, Any]) -> str:
+    """The report in a few lines for people."""
+    lines = [f"{name:<12}{_line(part)}" for name, part in (("all", report), *report["by_sex"].items())]
+    lines += [f"{name + ' years':<12}{_line(part)}" for name, part in report["by_age"].items() if part["n"]]
+    if regions := report["regions"]:
+        lines.append(
+            f"{'regions':<12}n {regions['n']}, "
+            f"centre error {_percent(regions['mean_centre_error'])} of the hand's length, "
+            f"{_percent(regions['pck'])} within {_percent(regions['pck_share'])}, AP {_percent(regions['ap'])}, "
+            f"AP50 {_percent(regions['ap50'])}, AP75 {_percent(regions['ap75'])}"
+        )
+    if failures := report["failures"]:
+        lines.append(f"{'failed':<12}{len(failures)}, listed in {REPORT}")
+    return "\n".join(lines)
+
+
+def _read_all(
+    rows: Sequence[labels.Label], files: dict[str, Path], references: dict[str, labels.Reference], engine: Engine
+) -> Readings:
+    readings = Readings()
+    for done, row in enumerate(rows, 1):
+        path = files[row.id]
+        result = _read(path, Sex.MALE if row.male else Sex.FEMALE, engine)
+        if isinstance(result, Failure):
+            readings.failures.append(result._replace(id=row.id))
+            print(f"{path}: {result.message}", file=sys.stderr)
+        else:
+            assessment, width, height = result
+            assert assessment.months is not None, "a refusal is a failure"
+            readings.read.append(row)
+            readings.months.append(assessment.months)
+            if row.id in references and assessment.regions:
+                readings.hands.append(_hand(references[row.id], assessment, width, height))
+        if sys.stderr.isatty():
+            print(
+                f"\r{done}/{len(rows)} radiographs", end="\n" if done == len(rows) else "", file=sys.stderr, flush=True
+            )
+    return readings
+
+
+def _read(path: Path, sex: Sex, engine: Engine) -> tuple[Assessment, int, int] | Failure:
+    """The assessment with the image's width and height. What one file is to blame for becomes a Failure."""
+    from carpal.inference.assess import assess
+
+    try:
+        radiograph = read_radiograph(path)
+    except (CarpalError, OSError) as error:  # a missing DICOM codec too: it concerns this file
+        return Failure("", path.name, getattr(error, "code", "unreadable-image"), str(error))
+    try:
+        assessment = assess(radiograph, sex, engine)
+    except InputError as error:
+        return Failure("", path.name, error.code, str(error))
+    if assessment.refused is not None:
+        return Failure("", path.name, assessment.refused.code, assessment.refused.message)
+    height, width = radiograph.pixels_HW.shape
+    return assessment, width, height
+
+
+def _hand(reference: labels.Reference, assessment: Assessment, width: int, height: int) -> boxes.Hand:
+    """Annotation and found boxes in one frame: the radiograph at long side 512 with the annotation's aspect.
+
+    Both go by their shares of width and height, so the image may have another size than the annotated one.
+    """
+    annotation = reference.annotation
+    annotated = np.array([annotation.width or width, annotation.height or height], float)
+    scale = boxes.FRAME / annotated.max()
+    frame = annotated * scale
+    found_R4 = np.array([[r.box.x1, r.box.y1, r.box.x2, r.box.y2] for r in assessment.regions])
+    points_R2 = np.where(annotation.points_R3[:, 2:] > 0, annotation.points_R3[:, :2] * scale, np.nan)
+    return boxes.Hand(
+        points_R2,
+        reference.length * scale,
+        found_R4 * np.tile(frame / [width, height], 2),
+        np.array([region.score for region in assessment.regions]),
+        float(frame[0]),
+        float(frame[1]),
+    )
+
+
+def _write(out: Path, predictions: age.Predictions, report: dict[str, Any]) -> None:
+    predictions.write(out / PREDICTIONS)
+    (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if len(predictions):
+        plots.bland_altman(predictions, out / BLAND_ALTMAN)
+        plots.error_by_age(predictions, out / ERROR_BY_AGE)
+
+
+def _age_report(predictions: age.Predictions) -> dict[str, Any]:
+    return {**age.summary(predictions), "by_sex": age.by_sex(predictions), "by_age": age.by_age(predictions)}
+
+
+def _check_installed(with_regions: bool) -> None:
+    needed = ("matplotlib", "pycocotools") if with_regions else ("matplotlib",)
+    if missing := [name for name in needed if importlib.util.find_spec(name) is None]:
+        raise BackendError(f"An evaluation needs {' and '.join(missing)} - not installed - pip install 'carpal[eval]'.")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {out} is no folder to write to - {error.strerror} - name another.") from None
+
+
+def _command(images: Path, table: Path, out: Path, regions: Path | None, weights: str | Path, backend: str) -> str:
+    words = ["carpal", "evaluate", "--images", images, "--labels", table, "--out", out]
+    words += ["--regions", regions] if regions else []
+    return shlex.join(map(str, [*words, "--weights", weights, "--backend", backend]))
+
+
+def _version() -> str:
+    from carpal import __version__
+
+    return __version__
+
+
+def _line(part: dict[str, Any]) -> str:
+    if not part["n"]:
+        return "n 0"
+    low, high = part["mae_ci95"]
+    return (
+        f"n {part['n']}, MAE {part['mae']:.2f} months (95 % interval {low:.2f} to {high:.2f}), "
+        f"RMSE {part['rmse']:.2f}, bias {part['bias']:+.2f}"
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
