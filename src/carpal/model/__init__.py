@@ -1,0 +1,1 @@
+"""The network of the paper's figure 2. Torch only: it knows nothing of files, data sets or optimisers."""

@@ -1,0 +1,81 @@
+"""L_total = L_ord + L_patch + L_RPN (paper, eq. 2), each term by its name.
+
+Letters: B batch, R regions, K logits. An example may lack an age (it still trains the RPN) or regions (it still trains
+the age): every term is a sum over the examples that have what it needs, divided by their number in the whole step, so
+that micro-batches and several processes give the same loss as one large batch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from carpal.model import boxes, ordinal, rpn
+from carpal.model.alanet import Output
+
+
+class Targets(NamedTuple):
+    """The truth of a batch: ages in months (NaN unknown) and region centres in prepared pixels with what is known."""
+
+    months_B: Tensor
+    points_BR2: Tensor
+    known_BR: Tensor
+    seeds_B: Tensor
+    """One seed an example for the RPN's sampling: the same whatever the batch it travels in."""
+
+
+def counts(target: Targets) -> Tensor:
+    """(examples with an age, examples with regions): what the sums below are divided by."""
+    return torch.stack([(~target.months_B.isnan()).sum(), target.known_BR.any(1).sum()]).to(torch.float32)
+
+
+def annotated_boxes(target: Targets, box_size: int, image_size: tuple[int, int] | torch.Size) -> Tensor:
+    """The annotated regions as boxes (B, R, 4) inside the image; an unknown one is the image's middle."""
+    height, width = image_size
+    middle_2 = target.points_BR2.new_tensor([width / 2, height / 2])
+    points_BR2 = torch.where(target.known_BR[..., None], target.points_BR2, middle_2)
+    return boxes.clip(boxes.centred(points_BR2, box_size), height, width)
+
+
+def total(output: Output, target: Targets, counts_2: Tensor, box_size: int) -> dict[str, Tensor]:
+    """Every term of eq. 2 that this network has, and their sum as "total"; `counts_2` as from `counts`."""
+    aged, annotated = counts_2.clamp(min=1)
+    has_age_B = ~target.months_B.isnan()
+    months_B = target.months_B.nan_to_num(0.0)
+    terms = {"ord": (ordinal.loss(output.logits_BK, months_B) * has_age_B).sum() / aged}
+    if output.patch_logits_BRK is not None:
+        regions = output.patch_logits_BRK.shape[1]
+        each_BR = ordinal.loss(output.patch_logits_BRK, months_B[:, None].expand(-1, regions))
+        asked_BR = target.known_BR if output.scores_BR is None else torch.ones_like(target.known_BR)
+        mean_B = (each_BR * asked_BR).sum(1) / asked_BR.sum(1).clamp(min=1)
+        terms["patch"] = (mean_B * has_age_B).sum() / aged
+    if output.rpn is not None:
+        objectness, box = _rpn_sums(output.rpn, target, box_size)
+        terms["rpn_objectness"], terms["rpn_box"] = objectness / annotated, box / annotated
+    terms["total"] = torch.stack(list(terms.values())).sum()
+    return terms
+
+
+def _rpn_sums(output: rpn.RpnOutput, target: Targets, box_size: int) -> tuple[Tensor, Tensor]:
+    """Sums over the annotated images of their RPN losses (zero, with a gradient, where there is none)."""
+    objectness, box = output.logits_BAR.sum() * 0.0, output.deltas_BAR4.sum() * 0.0
+    anonymous = output.logits_BAR.shape[2] == 1
+    for i in torch.nonzero(target.known_BR.any(1)).flatten().tolist():
+        generator = torch.Generator().manual_seed(int(target.seeds_B[i]))
+        truth_R4 = boxes.centred(target.points_BR2[i], box_size)
+        asked = rpn.assign(output.anchors_A4, truth_R4, target.known_BR[i], generator)
+        if anonymous:
+            asked = _any_region(asked, output.anchors_A4, truth_R4, target.known_BR[i])
+        terms = rpn.loss(output.logits_BAR[i].float(), output.deltas_BAR4[i].float(), asked)
+        objectness, box = objectness + terms[0], box + terms[1]
+    return objectness, box
+
+
+def _any_region(asked: rpn.RpnTargets, anchors_A4: Tensor, truth_R4: Tensor, known_R: Tensor) -> rpn.RpnTargets:
+    """The anonymous RPN's question: is there any region here, and how far to the nearest one."""
+    label_A1 = asked.label_AR[:, known_R].amax(1, keepdim=True)
+    nearest_A = (boxes.iou(anchors_A4, truth_R4) * known_R).argmax(1)
+    index_A14 = nearest_A[:, None, None].expand(-1, 1, 4)
+    return rpn.RpnTargets(label_A1, asked.deltas_AR4.gather(1, index_A14))
