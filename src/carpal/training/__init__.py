@@ -1,0 +1,1 @@
+"""From a prepared store to weights: configuration, augmentation, the loop, checkpoints."""

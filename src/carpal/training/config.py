@@ -1,0 +1,187 @@
+"""What a training run is: frozen dataclasses, checked where they are built, written beside every checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from carpal.errors import ConfigError
+from carpal.model.alanet import ModelConfig
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which prepared stores a run reads, and how often each."""
+
+    stores: tuple[str, ...] = ()
+    """Folders that `carpal prepare` wrote."""
+    repeats: tuple[float, ...] = ()
+    """Passes over each store an epoch, fractions allowed; empty means once each."""
+    holdout: int | None = None
+    """The fold (0-4) whose hands, radiographs and thumbnails alike, are never trained on."""
+    regions_only: bool = False
+    """Keep only hands with annotated regions (for the detector's own ablation)."""
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes of each training example. The paper's are the flip and the scale."""
+
+    flip: float = 0.5
+    """Chance of a horizontal mirror."""
+    scale: float = 0.2
+    """The picture is scaled by a factor between 1 - scale and 1 + scale."""
+    rotate: float = 0.0
+    """Largest in-plane rotation in degrees, either way."""
+    shift: float = 0.0
+    """Largest shift as a share of the canvas, either way, in x and in y."""
+    intensity: float = 0.0
+    """Largest change of gamma (as log2), of contrast and of brightness, as shares."""
+
+
+@dataclass(frozen=True)
+class Optim:
+    """The optimiser: Adam, as in the paper; `weight_decay` above 0 makes it AdamW."""
+
+    lr: float = 1e-3
+    trunk_lr: float = 1.0
+    """Factor on `lr` for the ResNet trunk."""
+    weight_decay: float = 0.0
+    batch: int = 32
+    """Examples a step, over all processes and micro-batches."""
+    micro_batch: int = 0
+    """Examples that pass at once; 0 means all of a process's share."""
+    clip: float = 0.0
+    """Largest norm of the gradient; 0 means no clipping."""
+    freeze_norm: bool = False
+    """Use the batch norms' running statistics in training, too."""
+    freeze_stages: int = 0
+    """Leave the first stages of the trunk as they started: 1 is conv1 and layer1, 2 also layer2, … 4 all of it."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, and how the learning rate moves."""
+
+    steps: int = 50_000
+    warmup: int = 0
+    """Steps over which the rate rises from zero."""
+    drops: tuple[int, ...] = (30_000, 40_000)
+    """Steps at which the rate is divided by ten (the paper); ignored with `cosine`."""
+    cosine: bool = False
+    """Let the rate fall to zero along half a cosine instead."""
+    save_every: int = 500
+    log_every: int = 20
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a training run depends on, besides the data itself."""
+
+    name: str = "alanet"
+    seed: int = 0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: Data = field(default_factory=Data)
+    augment: Augment = field(default_factory=Augment)
+    optim: Optim = field(default_factory=Optim)
+    schedule: Schedule = field(default_factory=Schedule)
+    start: str = ""
+    """Weights to start from: ImageNet's trunk, or a network of ours (.safetensors), whose matching parts are taken."""
+
+    def __post_init__(self) -> None:
+        checks = {
+            "optim.batch": (self.optim.batch >= 1, self.optim.batch, "at least 1"),
+            "optim.lr": (self.optim.lr > 0, self.optim.lr, "above 0"),
+            "optim.micro_batch": (self.optim.micro_batch >= 0, self.optim.micro_batch, "0 or more"),
+            "optim.freeze_stages": (0 <= self.optim.freeze_stages <= 4, self.optim.freeze_stages, "from 0 to 4"),
+            "optim.trunk_lr": (self.optim.trunk_lr >= 0, self.optim.trunk_lr, "0 or more"),
+            "optim.weight_decay": (self.optim.weight_decay >= 0, self.optim.weight_decay, "0 or more"),
+            "optim.clip": (self.optim.clip >= 0, self.optim.clip, "0 or more"),
+            "schedule.steps": (self.schedule.steps >= 1, self.schedule.steps, "at least 1"),
+            "schedule.warmup": (self.schedule.warmup >= 0, self.schedule.warmup, "0 or more"),
+            "schedule.save_every": (self.schedule.save_every >= 1, self.schedule.save_every, "at least 1"),
+            "schedule.log_every": (self.schedule.log_every >= 1, self.schedule.log_every, "at least 1"),
+            "data.holdout": (self.data.holdout in (None, *range(5)), self.data.holdout, "a fold from 0 to 4, or none"),
+            "data.repeats": (all(r >= 0 for r in self.data.repeats), self.data.repeats, "0 or more each"),
+            "augment.scale": (0 <= self.augment.scale < 1, self.augment.scale, "from 0 to below 1"),
+            "augment.flip": (0 <= self.augment.flip <= 1, self.augment.flip, "from 0 to 1"),
+            "model.long_side": (self.model.long_side % 32 == 0, self.model.long_side, "a multiple of 32"),
+        }
+        for name, (fine, value, allowed) in checks.items():
+            if not fine:
+                raise ConfigError(f"{name} is {value}; it must be {allowed}.")
+
+
+def as_dict(run: Run) -> dict[str, Any]:
+    """The run as plain values, for JSON."""
+    return dataclasses.asdict(run)
+
+
+def from_dict(values: dict[str, Any]) -> Run:
+    """The inverse of `as_dict` (lists become tuples)."""
+    parts = {"model": ModelConfig, "data": Data, "augment": Augment, "optim": Optim, "schedule": Schedule}
+    try:
+        built = {
+            name: parts[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+            if name in parts
+            else value
+            for name, value in values.items()
+        }
+        return Run(**built)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"this is not the configuration of a run: {error}.") from error
+
+
+def override(run: Run, settings: list[str]) -> Run:
+    """Applies "section.field=value" texts, as `carpal train --set` takes them. Raises ConfigError."""
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        section, _, name = path.rpartition(".")
+        target = getattr(run, section, None) if section else run
+        known = _settings(target)
+        if not equals or name not in known:
+            options = ", ".join(sorted(f"{section}.{n}" if section else n for n in known)) or "model, data, optim, …"
+            raise ConfigError(f"--set {setting}: no such setting. Write section.field=value; here: {options}.")
+        value = _parse(text, typing.get_type_hints(type(target))[name], setting)
+        try:
+            changed = dataclasses.replace(target, **{name: value})  # type: ignore[type-var]
+        except ValueError as error:
+            raise ConfigError(f"--set {setting}: {error}.") from error
+        parts: dict[str, Any] = {section: changed}
+        run = dataclasses.replace(run, **parts) if section else typing.cast(Run, changed)
+    return run
+
+
+def _settings(target: Any) -> set[str]:
+    """The names that can be set in a part of a run; a whole section is not a setting."""
+    if not dataclasses.is_dataclass(target):
+        return set()
+    return {f.name for f in dataclasses.fields(target) if not dataclasses.is_dataclass(getattr(target, f.name))}
+
+
+def _parse(text: str, kind: Any, setting: str) -> Any:
+    """A setting's text as the type of its field."""
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind == int | None:
+            return None if text.lower() == "none" else int(text)
+        if typing.get_origin(kind) is tuple:
+            item = typing.get_args(kind)[0]
+            return tuple(item(part) for part in text.split(",") if part)
+        return kind(text)
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"--set {setting}: {text!r} is not {_described(kind)}.") from error
+
+
+def _described(kind: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", int | None: "a whole number or none"}
+    return names.get(kind, "a list of numbers, separated by commas")
+
+
+def resolve(path: str) -> Path:
+    """A path of a configuration, with ~ expanded."""
+    return Path(path).expanduser()

@@ -1,0 +1,196 @@
+"""The training loop. Read `train` from top to bottom; everything else is one screen below it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from pathlib import Path
+
+import torch
+
+import carpal
+from carpal.data.dataset import Batch, Mixture
+from carpal.data.store import open_store
+from carpal.errors import CarpalError, ConfigError
+from carpal.model import losses, weights
+from carpal.model.alanet import ALANet, Output
+from carpal.training import augment, checkpoint, distributed
+from carpal.training.config import Run, as_dict, resolve
+from carpal.training.distributed import World
+from carpal.training.log import Log
+
+
+class Diverged(CarpalError):
+    """The loss is not a number any more."""
+
+    code = "diverged"
+
+
+def train(run: Run, out: Path) -> Path:
+    """Trains `run` into the folder `out`, resuming where a checkpoint lies there; returns the weights' path."""
+    world = distributed.join()
+    torch.manual_seed(run.seed)
+    mixture = open_mixture(run)
+    model = build(run, mixture).to(world.device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimiser = build_optimiser(run, model)
+    out.mkdir(parents=True, exist_ok=True)
+    done = checkpoint.resume(out, model, optimiser, run)
+    log = Log(out, run.schedule.steps, done, quiet=not world.main)
+    if world.main:
+        (out / "run.json").write_text(json.dumps(as_dict(run), indent=2) + "\n", encoding="utf-8")
+    for step in range(done, run.schedule.steps):
+        terms = train_step(run, step, model, optimiser, mixture, world)
+        if (step + 1) % run.schedule.log_every == 0 or step + 1 == run.schedule.steps:
+            log.write(step + 1, terms | {"lr": learning_rate(run, step)})
+        if (step + 1) % run.schedule.save_every == 0 or step + 1 == run.schedule.steps:
+            if world.main:
+                checkpoint.save(out, step + 1, model, optimiser, run)
+            world.barrier()
+    if world.main:
+        meta = {"name": run.name, "version": carpal.__version__, "training": as_dict(run)}
+        weights.save(out / f"{run.name}.safetensors", model, meta)
+    distributed.leave(world)
+    return out / f"{run.name}.safetensors"
+
+
+def train_step(
+    run: Run, step: int, model: ALANet, optimiser: torch.optim.Optimizer, mixture: Mixture, world: World
+) -> dict[str, float]:
+    """One step of the optimiser over `optim.batch` examples; returns each term of the loss by its name."""
+    set_mode(run, model)
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(run, step) * group["factor"]
+    optimiser.zero_grad(set_to_none=True)
+    prepared = [place(run, batch, world) for batch in micro_batches(run, step, mixture, world)]
+    counts_2 = world.sum(torch.stack([losses.counts(target) for _, _, target in prepared]).sum(0))
+    sums: dict[str, torch.Tensor] = {}
+    for image_B1HW, male_B, target in prepared:
+        with autocast(world):
+            output = forward(run, model, image_B1HW, male_B, target)
+        terms = losses.total(_in_float(output), target, counts_2, run.model.box_size)
+        terms["total"].backward()  # type: ignore[no-untyped-call]
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0) + value.detach()
+    distributed.sum_gradients(model, world)
+    total = {name: float(world.sum(value.clone())) for name, value in sums.items()}
+    if not math.isfinite(total["total"]):
+        raise Diverged(f"The loss is {total['total']} at step {step}: lower optim.lr, or set optim.clip to 1.")
+    if run.optim.clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), run.optim.clip)
+    optimiser.step()
+    return total
+
+
+def micro_batches(run: Run, step: int, mixture: Mixture, world: World) -> list[Batch]:
+    """This process's share of the step's examples, in pieces that fit into memory."""
+    share, rest = divmod(run.optim.batch, world.size)
+    if rest:
+        raise ConfigError(f"optim.batch is {run.optim.batch}; it must be a multiple of the {world.size} processes.")
+    size = run.optim.micro_batch or share
+    first = step * run.optim.batch + world.rank * share
+    return [mixture.batch(first + i, min(size, share - i)) for i in range(0, share, size)]
+
+
+def place(run: Run, batch: Batch, world: World) -> tuple[torch.Tensor, torch.Tensor, losses.Targets]:
+    """Moves a batch to the device and augments it there: image, sex, targets."""
+    moved = [t.to(world.device, non_blocking=True) for t in batch[:-1]]
+    pixels_B1HW, size_B2, male_B, months_B, points_BR2, known_BR = moved
+    source = augment.Picture(pixels_B1HW, size_B2, points_BR2, known_BR)
+    canvas = augment.canvas_size(run.model.long_side)
+    image_B1HW, points_BR2, known_BR = augment.apply(source, batch.seeds, run.augment, canvas)
+    target = losses.Targets(months_B, points_BR2, known_BR, torch.tensor(batch.seeds))
+    return image_B1HW.contiguous(memory_format=torch.channels_last), male_B, target
+
+
+def forward(run: Run, model: ALANet, image_B1HW: torch.Tensor, male_B: torch.Tensor, target: losses.Targets) -> Output:
+    """The network's forward; without an RPN, patch training reads the annotated regions (paper, section 4.2)."""
+    if run.model.regions == "none" and run.model.patch:
+        truth_BR4 = losses.annotated_boxes(target, run.model.box_size, image_B1HW.shape[-2:])
+        return model(image_B1HW, male_B, truth_BR4)  # type: ignore[no-any-return]
+    return model(image_B1HW, male_B)  # type: ignore[no-any-return]
+
+
+def learning_rate(run: Run, step: int) -> float:
+    """The rate of a step: warm-up, then a cosine to zero or the paper's drops by ten."""
+    schedule = run.schedule
+    rate = run.optim.lr * min(1.0, (step + 1) / max(schedule.warmup, 1))
+    if schedule.cosine:
+        progress = max(0, step - schedule.warmup) / max(1, schedule.steps - schedule.warmup)
+        return rate * 0.5 * (1 + math.cos(math.pi * progress))
+    return float(rate * 0.1 ** sum(step >= drop for drop in schedule.drops))
+
+
+def open_mixture(run: Run) -> Mixture:
+    """The run's stores as one sequence of examples. Raises ConfigError without any."""
+    if not run.data.stores:
+        raise ConfigError("A run needs data: give --data one or more folders that `carpal prepare` wrote.")
+    if run.data.repeats and len(run.data.repeats) != len(run.data.stores):
+        raise ConfigError(f"data.repeats has {len(run.data.repeats)} numbers for {len(run.data.stores)} stores.")
+    stores = tuple(open_store(resolve(path)) for path in run.data.stores)
+    repeats = run.data.repeats or (1.0,) * len(stores)
+    return Mixture(stores, repeats, run.seed, run.data.holdout, run.data.regions_only)
+
+
+def build(run: Run, mixture: Mixture) -> ALANet:
+    """The network at its start: its own initialisation, the age prior, then what `run.start` offers."""
+    model = ALANet(run.model)
+    ages = mixture.months()
+    if len(ages):
+        model.set_age_prior(ages)
+    if run.start:
+        path = resolve(run.start)
+        tensors = weights.read_tensors(path)
+        if "mlp.0.weight" in tensors:
+            weights.take_matching(model, tensors)
+        else:
+            weights.load_imagenet(model.trunk, path)
+    return model
+
+
+def build_optimiser(run: Run, model: ALANet) -> torch.optim.Optimizer:
+    """Adam (AdamW with weight decay) over two groups: the trunk, at its own rate, and the rest."""
+    for module in frozen_stages(run, model):
+        module.requires_grad_(False)
+    ids = {id(p) for p in model.trunk.parameters()}
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if id(p) in ids], "factor": run.optim.trunk_lr},
+        {"params": [p for p in trainable if id(p) not in ids], "factor": 1.0},
+    ]
+    return torch.optim.AdamW(groups, lr=run.optim.lr, weight_decay=run.optim.weight_decay, fused=True)
+
+
+def set_mode(run: Run, model: ALANet) -> None:
+    """Training mode, but for what the run freezes: batch norms' statistics, the first stages of the trunk."""
+    model.train()
+    frozen = frozen_stages(run, model)
+    if run.optim.freeze_norm:
+        frozen += [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for module in frozen:
+        module.eval()
+
+
+def frozen_stages(run: Run, model: ALANet) -> list[torch.nn.Module]:
+    """The parts of the trunk that `optim.freeze_stages` leaves alone."""
+    trunk, stages = model.trunk, run.optim.freeze_stages
+    layers = [trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4]
+    return [trunk.conv1, trunk.bn1, *layers[:stages]] if stages else []
+
+
+def autocast(world: World) -> contextlib.AbstractContextManager[None]:
+    """bf16 where the machine computes in it: GPUs, and CPUs with AVX-512 or AMX bf16 instructions."""
+    if world.device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16)
+    if torch.cpu._is_avx512_bf16_supported():
+        return torch.autocast("cpu", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _in_float(output: Output) -> Output:
+    """Logits in float32: losses are computed at full precision."""
+    patch = output.patch_logits_BRK
+    return output._replace(
+        logits_BK=output.logits_BK.float(), patch_logits_BRK=None if patch is None else patch.float()
+    )

@@ -1,0 +1,106 @@
+"""The runs that this project trains, each a function that returns a `Run`. `carpal train NAME` calls it.
+
+`RECIPES` is the table of names. Every setting can be changed with `--set section.field=value`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from carpal.errors import ConfigError
+from carpal.model.alanet import ModelConfig
+from carpal.training.config import Augment, Data, Optim, Run, Schedule
+
+
+def alanet() -> Run:
+    """The paper's recipe: Adam, 1e-3, divided by ten at 30k and 40k of 50k steps, batch 32, flip and random scaling.
+
+    `carpal train alanet --data rsna512 --out runs/alanet`, with the 12,611 radiographs prepared at 512. The paper took
+    5 hours on two TITAN RTX and reports 3.91 months; not run here.
+    """
+    return Run()
+
+
+def resnet50() -> Run:
+    """Table 1, row 1: the plain ResNet-50 with sex and ordinal regression (paper: 4.92)."""
+    return replace(alanet(), name="resnet50", model=ModelConfig(regions="none", local=False, patch=False))
+
+
+def local() -> Run:
+    """Table 1, row 2: with anatomical local extraction, without patch training (paper: 4.53)."""
+    return replace(alanet(), name="local", model=ModelConfig(patch=False))
+
+
+def patch() -> Run:
+    """Table 1, row 3: patch training on the annotated regions, without local extraction (paper: 4.49)."""
+    return replace(alanet(), name="patch", model=ModelConfig(regions="none", local=False))
+
+
+def vanilla_rpn() -> Run:
+    """Table 2, row 1: the region proposal network alone (paper: AP 86.2)."""
+    model = ModelConfig(regions="anonymous", local=False, patch=False)
+    return replace(alanet(), name="vanilla_rpn", model=model, data=Data(regions_only=True))
+
+
+def anonymous() -> Run:
+    """ALA-Net to the letter: one objectness for each anchor, the top 17 proposals, no names."""
+    return replace(alanet(), name="anonymous", model=ModelConfig(regions="anonymous"))
+
+
+def thumbs() -> Run:
+    """The first of two stages for the data at hand: age and regions from the 100x100 thumbnails, at 128 pixels.
+
+    `carpal train thumbs --data thumbs128 --set start=resnet50_imagenet_c4_rgb.safetensors --out runs/thumbs`
+    The ROI head is left out: at this size it would double the cost. Fold 0 is held out.
+    """
+    return Run(
+        name="thumbs",
+        model=ModelConfig(local=False, patch=False, long_side=128, box_size=16),
+        data=Data(holdout=0),
+        augment=Augment(flip=0.5, scale=0.15, rotate=20.0, shift=0.04, intensity=0.15),
+        optim=Optim(lr=1e-3, trunk_lr=0.3, weight_decay=0.01, batch=32, clip=5.0, freeze_stages=1),
+        schedule=Schedule(steps=1150, warmup=60, cosine=True, save_every=50),
+    )
+
+
+def radiographs() -> Run:
+    """The second stage: the whole network on the radiographs at 256 pixels, from the first stage's weights.
+
+    `carpal train radiographs --data images256 annotated128 --set start=runs/thumbs/thumbs.safetensors
+    --out runs/radiographs`, where `annotated128` holds the thumbnails of the hands with regions, of which an epoch
+    takes a third. Fold 0 is held out.
+    """
+    return Run(
+        name="radiographs",
+        model=ModelConfig(long_side=256, box_size=32),
+        data=Data(holdout=0, repeats=(1.0, 0.35)),
+        augment=Augment(flip=0.5, scale=0.15, rotate=30.0, shift=0.04, intensity=0.15),
+        optim=Optim(lr=6e-4, trunk_lr=0.3, weight_decay=0.01, batch=16, clip=5.0, freeze_stages=1),
+        schedule=Schedule(steps=560, warmup=20, cosine=True, save_every=40),
+    )
+
+
+def smoke() -> Run:
+    """A minute on a laptop, for tests and the tutorial: an eighth of the width, 128 pixels, 60 steps. Not a result."""
+    return Run(
+        name="smoke",
+        model=ModelConfig(width=8, long_side=128, box_size=16, roi_features=32),
+        augment=Augment(flip=0.5, scale=0.1),
+        optim=Optim(lr=3e-3, batch=8, clip=5.0),
+        schedule=Schedule(steps=60, warmup=5, cosine=True, save_every=20, log_every=10),
+    )
+
+
+RECIPES: Final[dict[str, Callable[[], Run]]] = {
+    recipe.__name__: recipe
+    for recipe in (alanet, resnet50, local, patch, vanilla_rpn, anonymous, thumbs, radiographs, smoke)
+}
+
+
+def get(name: str) -> Run:
+    """The recipe of that name. Raises ConfigError with the names that exist."""
+    if name not in RECIPES:
+        raise ConfigError(f"There is no recipe {name!r}. Recipes: {', '.join(RECIPES)}.")
+    return RECIPES[name]()

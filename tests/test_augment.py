@@ -1,0 +1,213 @@
+"""The points move with the pixels: dots are painted, the picture is augmented, and the dots are found again."""
+
+from __future__ import annotations
+
+import cmath
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from carpal.training import augment
+from carpal.training.augment import Picture
+from carpal.training.config import Augment
+
+NEUTRAL = Augment(flip=0.0, scale=0.0)
+STRONG = Augment(flip=0.5, scale=0.2, rotate=25.0, shift=0.05)
+CANVAS = (96, 80)
+SEEDS = st.integers(0, 2**63 - 1)
+MIRROR, SCALE, ANGLE, SHIFT_X, SHIFT_Y, GAMMA, CONTRAST, BRIGHTNESS = range(8)
+
+
+def picture(points_R2: list[tuple[float, float]], size: tuple[int, int] = (90, 70), padded: int = 0) -> Picture:
+    """One round bright dot (standard deviation 2 pixels) around each point."""
+    height, width = size
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    grey_HW = torch.zeros(height + padded, width + padded)
+    for px, py in points_R2:
+        grey_HW[:height, :width] += 255 * torch.exp(-((x - px) ** 2 + (y - py) ** 2) / 8)
+    points = torch.tensor([points_R2])
+    return Picture(grey_HW[None, None], torch.tensor([size]), points, torch.ones(1, len(points_R2), dtype=torch.bool))
+
+
+def stack(pictures: list[Picture]) -> Picture:
+    return Picture(*(torch.cat(list(tensors)) for tensors in zip(*pictures, strict=True)))
+
+
+def centroid(grey_HW: Tensor) -> tuple[float, float]:
+    y, x = torch.meshgrid(torch.arange(grey_HW.shape[0]) + 0.5, torch.arange(grey_HW.shape[1]) + 0.5, indexing="ij")
+    return float((x * grey_HW).sum() / grey_HW.sum()), float((y * grey_HW).sum() / grey_HW.sum())
+
+
+@settings(deadline=None, max_examples=60)
+@given(SEEDS, st.floats(25, 45), st.floats(30, 60), st.sampled_from([(90, 70), (120, 70), (70, 90)]))
+def test_a_dot_is_where_its_point_went(seed: int, x: float, y: float, size: tuple[int, int]) -> None:
+    image, points, known = augment.apply(picture([(x, y)], size, padded=13), [seed], STRONG, CANVAS)
+    assert image.shape == (1, 1, *CANVAS)
+    assert bool(known.all())
+    assert centroid(image[0, 0]) == pytest.approx(points[0, 0].tolist(), abs=0.2)
+
+
+def test_each_setting_alone_moves_dots_and_points_alike() -> None:
+    only = [
+        Augment(flip=1.0, scale=0.0),
+        Augment(flip=0.0, scale=0.3),
+        Augment(flip=0.0, scale=0.0, rotate=30.0),
+        Augment(flip=0.0, scale=0.0, shift=0.1),
+    ]
+    source, still = picture([(25.0, 30.0)]), augment.apply(picture([(25.0, 30.0)]), [5], NEUTRAL, CANVAS)[1]
+    for setting in only:
+        image, points, _ = augment.apply(source, [5], setting, CANVAS)
+        assert centroid(image[0, 0]) == pytest.approx(points[0, 0].tolist(), abs=0.2), setting
+        assert not torch.allclose(points, still, atol=0.5), f"{setting} does something"
+
+
+def test_neutral_settings_on_a_picture_of_the_canvas_change_nothing() -> None:
+    source = picture([(20.0, 30.0), (60.5, 80.0)], CANVAS)
+    image, points, known = augment.apply(source, [1], NEUTRAL, CANVAS)
+    torch.testing.assert_close(image, source.pixels_B1HW, atol=0.01, rtol=0)
+    torch.testing.assert_close(points, source.points_BR2, atol=1e-4, rtol=0)
+    assert bool(known.all())
+
+
+def test_neutral_settings_fit_a_picture_to_the_middle_of_the_canvas() -> None:
+    white = Picture(
+        torch.full((1, 1, 48, 20), 200.0), torch.tensor([[48, 20]]), torch.zeros(1, 1, 2), torch.ones(1, 1).bool()
+    )
+    image, points, _ = augment.apply(white, [1], NEUTRAL, CANVAS)  # grows twice: 96 x 40, so 20 columns are left over
+    torch.testing.assert_close(image[0, 0, 1:-1, 21:59], torch.full((94, 38), 200.0))
+    assert float(image[0, 0, :, :19].abs().max()) == float(image[0, 0, :, 61:].abs().max()) == 0
+    assert points[0, 0].tolist() == pytest.approx([20, 0], abs=1e-4)
+
+
+@settings(deadline=None, max_examples=100)
+@given(SEEDS)
+def test_a_point_beyond_the_canvas_is_unknown(seed: int) -> None:
+    corners = [(0.0, 0.0), (70.0, 0.0), (0.0, 90.0), (70.0, 90.0), (35.0, 45.0)]
+    source = picture(corners)
+    source.known_BR[0, 4] = False
+    _, points, known = augment.apply(source, [seed], Augment(scale=0.3, rotate=20, shift=0.1), CANVAS)
+    for i, (x, y) in enumerate(points[0].tolist()):
+        assert bool(known[0, i]) == (0 <= x <= CANVAS[1] and 0 <= y <= CANVAS[0] and i != 4)
+
+
+def test_points_do_leave_the_canvas() -> None:
+    source = stack([picture([(1.0, 45.0)])] * 50)
+    _, _, known = augment.apply(source, list(range(50)), Augment(scale=0.2, shift=0.1), CANVAS)
+    assert 0 < int(known.sum()) < 50
+
+
+def test_the_same_seed_gives_the_same_picture_whatever_the_batch() -> None:
+    strong = Augment(flip=0.5, scale=0.2, rotate=25.0, shift=0.05, intensity=0.2)
+    alone, seeds = [picture([(20.0 + i, 40.0)]) for i in range(4)], [3, 1, 4, 1]
+    padded = stack([picture([(20.0 + i, 40.0)], padded=30) for i in range(4)])
+    images, points, known = augment.apply(padded, seeds, strong, CANVAS)
+    for i, seed in enumerate(seeds):
+        image, point, flag = augment.apply(alone[i], [seed], strong, CANVAS)
+        torch.testing.assert_close(image[0], images[i], atol=0.05, rtol=0)
+        torch.testing.assert_close(point[0], points[i])
+        assert torch.equal(flag[0], known[i])
+    other = augment.apply(alone[0], [4], strong, CANVAS)[0]
+    assert float((other - images[:1]).abs().max()) > 1
+
+
+def slow_point(x: float, y: float, size: tuple[int, int], canvas: tuple[int, int], draw: list[float]) -> complex:
+    """The same map with complex numbers, one operation after the other."""
+    about_middle = complex(x - size[1] / 2, y - size[0] / 2)
+    mirrored = complex(about_middle.real * draw[MIRROR], about_middle.imag)
+    fitted = mirrored * min(canvas[0] / size[0], canvas[1] / size[1])
+    turned = fitted * draw[SCALE] * cmath.exp(1j * draw[ANGLE])
+    return turned + complex(canvas[1] * (0.5 + draw[SHIFT_X]), canvas[0] * (0.5 + draw[SHIFT_Y]))
+
+
+@settings(deadline=None)
+@given(SEEDS, st.floats(0, 70), st.floats(0, 90))
+def test_the_map_equals_its_slow_twin(seed: int, x: float, y: float) -> None:
+    draw, size = augment._draw(seed, STRONG), (90, 70)
+    matrix_23 = augment._matrix(torch.tensor(size), CANVAS, draw)
+    got = matrix_23 @ torch.tensor([x, y, 1.0])
+    assert complex(*got.tolist()) == pytest.approx(slow_point(x, y, size, CANVAS, draw), abs=1e-3)
+
+
+@settings(deadline=None)
+@given(SEEDS, st.floats(0, 70), st.floats(0, 90))
+def test_mirroring_the_map_is_mirroring_the_picture(seed: int, x: float, y: float) -> None:
+    """A point keeps its place in the list, so its name: MCP1 of the mirrored hand is where the mirrored thumb is."""
+    draw, size = augment._draw(seed, STRONG), torch.tensor((90, 70))
+    flipped = [-draw[MIRROR], *draw[1:]]
+    left = augment._matrix(size, CANVAS, flipped) @ torch.tensor([x, y, 1.0])
+    right = augment._matrix(size, CANVAS, draw) @ torch.tensor([70 - x, y, 1.0])
+    torch.testing.assert_close(left, right, atol=1e-3, rtol=0)
+    linear_22 = augment._matrix(size, CANVAS, draw)[:, :2]
+    assert math.copysign(1, torch.linalg.det(linear_22)) == draw[MIRROR]
+    lengths = linear_22.norm(dim=0)
+    assert float(lengths[0]) == pytest.approx(float(lengths[1]), rel=1e-5), "no shear: a box stays a square"
+
+
+def slow_sample(grey_HW: Tensor, x: float, y: float) -> float:
+    """Bilinear between the middles of pixels, black outside."""
+    column, row = math.floor(x - 0.5), math.floor(y - 0.5)
+    value = 0.0
+    for r in (row, row + 1):
+        for c in (column, column + 1):
+            if 0 <= r < grey_HW.shape[0] and 0 <= c < grey_HW.shape[1]:
+                value += float(grey_HW[r, c]) * (1 - abs(x - 0.5 - c)) * (1 - abs(y - 0.5 - r))
+    return value
+
+
+def test_the_picture_equals_its_slow_twin() -> None:
+    canvas, size = (11, 9), (7, 6)
+    grey_HW = torch.rand(8, 8) * 255
+    grey_HW[7:], grey_HW[:, 6:] = 0, 0
+    source = Picture(grey_HW[None, None], torch.tensor([size]), torch.zeros(1, 1, 2), torch.ones(1, 1).bool())
+    for seed in range(4):
+        image = augment.apply(source, [seed], STRONG, canvas)[0][0, 0]
+        matrix_33 = torch.eye(3)
+        matrix_33[:2] = augment._matrix(torch.tensor(size), canvas, augment._draw(seed, STRONG))
+        back_33 = torch.linalg.inv(matrix_33)
+        for row in range(canvas[0]):
+            for column in range(canvas[1]):
+                x, y, _ = (back_33 @ torch.tensor([column + 0.5, row + 0.5, 1.0])).tolist()
+                assert float(image[row, column]) == pytest.approx(slow_sample(grey_HW, x, y), abs=0.01)
+
+
+@settings(deadline=None)
+@given(SEEDS)
+def test_draws_stay_within_their_settings(seed: int) -> None:
+    draw = augment._draw(seed, Augment(flip=0.5, scale=0.2, rotate=20, shift=0.1, intensity=0.3))
+    assert draw[MIRROR] in (-1, 1)
+    assert 0.8 <= draw[SCALE] <= 1.2
+    assert abs(draw[ANGLE]) <= math.radians(20)
+    assert max(abs(draw[SHIFT_X]), abs(draw[SHIFT_Y])) <= 0.1
+    assert 2**-0.3 <= draw[GAMMA] <= 2**0.3
+    assert 0.7 <= draw[CONTRAST] <= 1.3
+    assert abs(draw[BRIGHTNESS]) <= 0.15
+    assert augment._draw(seed, NEUTRAL) == [1, 1, 0, 0, 0, 1, 1, 0]
+
+
+@pytest.mark.parametrize(("chance", "low", "high"), [(0.0, 0, 0), (0.5, 160, 240), (1.0, 400, 400)])
+def test_flips_come_as_often_as_asked(chance: float, low: int, high: int) -> None:
+    draws = [augment._draw(seed, Augment(flip=chance)) for seed in range(400)]
+    assert low <= sum(draw[MIRROR] < 0 for draw in draws) <= high
+
+
+def test_intensity_keeps_black_black_and_the_order_of_greys() -> None:
+    ramp = torch.arange(256.0).reshape(1, 1, 16, 16)
+    source = Picture(ramp, torch.tensor([[16, 16]]), torch.zeros(1, 1, 2), torch.ones(1, 1).bool())
+    changed = 0
+    for seed in range(20):
+        image = augment.apply(source, [seed], Augment(0.0, 0.0, intensity=0.2), (16, 16))[0].flatten()
+        assert image[0] == 0
+        assert 0 <= float(image.min()) <= float(image.max()) <= 255
+        assert float(image[1:].diff().min()) >= -1e-3
+        changed += float((image - ramp.flatten()).abs().max()) > 5
+    assert changed > 15
+
+
+@pytest.mark.parametrize(("long_side", "canvas"), [(512, (512, 416)), (128, (128, 112)), (96, (96, 80))])
+def test_the_canvas_holds_a_usual_radiograph(long_side: int, canvas: tuple[int, int]) -> None:
+    assert augment.canvas_size(long_side) == canvas
+    assert canvas[1] / canvas[0] >= 0.78
