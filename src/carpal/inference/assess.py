@@ -1,0 +1,124 @@
+"""Radiograph to assessment: prepare, run, put the boxes back on the original, say what to be careful about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carpal.anatomy import REGIONS
+from carpal.errors import ConfigError, MissingSex
+from carpal.imaging.preprocess import Geometry, Prepared, preprocess
+from carpal.imaging.read import read_radiograph
+from carpal.inference.engine import Engine, Reading, open_engine
+from carpal.inference.turns import read_upright
+from carpal.types import RANKS, Assessment, Box, Radiograph, Region, Sex
+
+LOW_SCORE: Final = 0.3
+"""A region that the network finds with less than this is named in a warning."""
+SMALL_SIDE: Final = 256
+"""A radiograph with a shorter long side than this was enlarged to twice its size or more."""
+TOLERANCE: Final = 0.01
+"""Months that rounding may lead outside 0..228 without a word."""
+
+
+def read(
+    source: str | Path | bytes | Radiograph,
+    sex: str | Sex | None = None,
+    weights: str | Path | Engine = "alanet",
+    backend: str = "onnx",
+) -> Assessment:
+    """Reads one radiograph: a path, the bytes of a file, or one that is already decoded.
+
+    `sex` is "female" or "male"; it may be left out where the DICOM file states it. For several radiographs open the
+    network once: `engine = carpal.load()`, then `carpal.read(path, sex, engine)`. Raises CarpalError.
+    """
+    stated = to_sex(sex)
+    radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
+    engine = open_engine(weights, backend) if isinstance(weights, (str, Path)) else weights
+    return assess(radiograph, choose_sex(radiograph, stated), engine)
+
+
+def to_sex(sex: str | Sex | None) -> Sex | None:
+    """ "female" or "male" as a Sex. Raises ConfigError for any other word."""
+    try:
+        return None if sex is None else Sex(sex)
+    except ValueError:
+        raise ConfigError(
+            f'Sex is "female" or "male" - got {sex!r} - pass one of the two, or None for a DICOM file'
+        ) from None
+
+
+def choose_sex(radiograph: Radiograph, stated: Sex | None) -> Sex:
+    """What the caller stated, else what the file states. Raises MissingSex where neither does."""
+    sex = stated or radiograph.sex
+    if sex is None:
+        raise MissingSex(
+            f"{radiograph.source}: sex is needed to read a bone age and the file does not state it. "
+            "Pass --sex male or --sex female"
+        )
+    return sex
+
+
+def assess(radiograph: Radiograph, sex: Sex, engine: Engine) -> Assessment:
+    """The bone age of one radiograph and its 17 regions in original pixels.
+
+    Warns, in `Assessment.warnings`, of everything that the result rests on without being certain.
+    """
+    prepared = preprocess(radiograph.pixels_HW, engine.long_side)
+    reading, turns = read_upright(engine, prepared.pixels_HW, sex is Sex.MALE)
+    regions = _regions(reading, prepared.geometry, radiograph.pixels_HW.shape)
+    return Assessment(
+        image=radiograph.source,
+        sex=sex,
+        months=_inside(reading.months),
+        regions=regions,
+        model=engine.model,
+        probabilities=tuple(float(p) for p in reading.probabilities_K),
+        warnings=(*radiograph.warnings, *_turned(turns), *_warnings(radiograph, sex, prepared, reading, regions)),
+    )
+
+
+def _turned(turns: int) -> list[str]:
+    degrees = {1: "a quarter turn anticlockwise", 2: "a half turn", 3: "a quarter turn clockwise"}
+    return [f"no hand stood upright: the radiograph was read after {degrees[turns]}"] if turns else []
+
+
+def _regions(reading: Reading, geometry: Geometry, shape: tuple[int, ...]) -> tuple[Region, ...]:
+    if reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
+        return ()
+    boxes_R4 = clip_boxes(geometry.to_original(reading.boxes_R4), *shape)
+    values = zip(REGIONS, boxes_R4.tolist(), reading.scores_R, reading.region_months_R, strict=True)
+    return tuple(Region(name, Box(*box), float(score), _inside(float(age))) for name, box, score, age in values)
+
+
+def clip_boxes(boxes_R4: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    """Boxes cut to the image; one that lies outside it shrinks to one pixel on the border."""
+    x1, y1, x2, y2 = np.asarray(boxes_R4, np.float64).T
+    x1, y1 = np.clip(x1, 0, width - 1), np.clip(y1, 0, height - 1)
+    return np.stack([x1, y1, np.clip(x2, x1 + 1, width), np.clip(y2, y1 + 1, height)], axis=-1)
+
+
+def _inside(months: float) -> float:
+    return min(max(months, 0.0), float(RANKS - 1))
+
+
+def _warnings(
+    radiograph: Radiograph, sex: Sex, prepared: Prepared, reading: Reading, regions: tuple[Region, ...]
+) -> list[str]:
+    found = []
+    if radiograph.sex not in (None, sex):
+        found.append(f"the file states the sex {radiograph.sex}, the age was read for {sex}, as asked")
+    if prepared.inverted:
+        found.append("the background is bright: the radiograph was read inverted")
+    height, width = radiograph.pixels_HW.shape
+    if max(height, width) < SMALL_SIDE:
+        found.append(f"the image is small ({width} x {height} pixels) and was enlarged: details are missing")
+    unsure = [region.name for region in regions if region.score < LOW_SCORE]
+    if unsure:
+        found.append(f"found with a score below {LOW_SCORE}: {', '.join(unsure)}")
+    if abs(reading.months - _inside(reading.months)) > TOLERANCE:
+        found.append(f"the network answered {reading.months:.1f} months, outside its scale of 0 to {RANKS - 1}")
+    return found

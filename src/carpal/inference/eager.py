@@ -1,0 +1,63 @@
+"""PyTorch as the backend, and `Deployed`: the network with the inputs and outputs that every backend shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from carpal.inference.engine import Reading, check_input, need_finite
+from carpal.inference.info import WeightsInfo, has_regions
+from carpal.model import ordinal
+from carpal.model.alanet import ALANet
+from carpal.model.weights import load
+from carpal.types import ModelId
+
+
+class Deployed(nn.Module):
+    """ALA-Net as it is used: grey bytes and sex in, months and regions out.
+
+    `image` uint8 (B, 1, H, W), `male` float (B). Returns months (B), probabilities (B, 228) and, where the network
+    names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17) and each region's months (B, 17).
+    """
+
+    def __init__(self, network: ALANet) -> None:
+        super().__init__()
+        self.network = network.eval()
+        self.regions = has_regions(vars(network.config))
+
+    def forward(self, image: Tensor, male: Tensor) -> tuple[Tensor, ...]:
+        output = self.network(image.float(), male)
+        probabilities_BK = torch.sigmoid(output.logits_BK)
+        results: tuple[Tensor, ...] = (probabilities_BK.sum(-1), probabilities_BK)
+        if self.regions:
+            results += (output.boxes_BR4, output.scores_BR, ordinal.months(output.patch_logits_BRK))
+        return results
+
+
+class EagerEngine:
+    """A .safetensors file in PyTorch, on the CPU."""
+
+    def __init__(self, info: WeightsInfo, threads: int | None = None) -> None:
+        self.model: ModelId = info.model
+        self.long_side = info.long_side
+        self._source = str(info.path)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        network, _ = load(info.path)
+        self._network = Deployed(network)
+
+    def run(self, image_HW: NDArray[np.uint8], male: bool) -> Reading:
+        check_input(image_HW)
+        months_1, *rest = run_eager(self._network, image_HW[None, None], np.array([male], np.float32))
+        return need_finite(Reading(float(months_1[0]), *(value[0] for value in rest)), self._source)
+
+
+def run_eager(network: Deployed, image_B1HW: NDArray[Any], male_B: NDArray[Any]) -> list[NDArray[Any]]:
+    """The outputs of `Deployed` as arrays."""
+    with torch.inference_mode():
+        outputs = network(torch.from_numpy(image_B1HW.copy()), torch.from_numpy(male_B))
+    return [value.numpy() for value in outputs]

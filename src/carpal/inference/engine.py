@@ -1,0 +1,86 @@
+"""The door to the network: weights and a backend in, something that reads prepared images out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carpal.errors import BackendError, ConfigError, WeightsError
+from carpal.inference.info import SUFFIXES, read_info
+from carpal.optional import need
+from carpal.types import ModelId
+
+BACKENDS: Final = ("onnx", "torch")
+
+
+class Reading(NamedTuple):
+    """What the network says of one image. Boxes are (x1, y1, x2, y2) in prepared pixels, ages are months.
+
+    The last three are None for a network without named regions; otherwise they follow `anatomy.REGIONS`.
+    """
+
+    months: float
+    probabilities_K: NDArray[np.float32]
+    boxes_R4: NDArray[np.float32] | None = None
+    scores_R: NDArray[np.float32] | None = None
+    region_months_R: NDArray[np.float32] | None = None
+
+
+class Engine(Protocol):
+    """A network that is ready to read."""
+
+    @property
+    def model(self) -> ModelId:
+        """Which weights answer."""
+
+    @property
+    def long_side(self) -> int:
+        """The long side that `imaging.preprocess.preprocess` must bring an image to."""
+
+    def run(self, image_HW: NDArray[np.uint8], male: bool) -> Reading:
+        """Reads one prepared image whose sides are multiples of 32 (`imaging.preprocess.pad`)."""
+
+
+def open_engine(weights: str | Path = "alanet", backend: str = "onnx", threads: int | None = None) -> Engine:
+    """Opens released weights by name, or a file by path.
+
+    `backend` "onnx" reads .onnx files, "torch" reads .safetensors files. `threads` limits the CPU threads; None takes
+    every core. Raises WeightsError (hash, architecture, no such file), BackendError (runtime not installed),
+    ConfigError (no such backend).
+    """
+    if backend not in BACKENDS:
+        raise ConfigError(f"{backend!r} is no backend - choose one of {', '.join(BACKENDS)}")
+    info = read_info(weights)
+    if info.backend != backend:
+        wanted = next(suffix for suffix, reader in SUFFIXES.items() if reader == backend)
+        raise WeightsError(
+            f"{info.path} is not for the {backend} backend - that one reads {wanted} files - "
+            f"use --backend {info.backend}, or give a {wanted} file with --weights"
+        )
+    if backend == "torch":
+        for package in ("torch", "safetensors"):
+            need(package, feature="The torch backend", extra="torch")
+        from carpal.inference.eager import EagerEngine
+
+        return EagerEngine(info, threads)
+    from carpal.inference.onnx_runtime import OnnxEngine
+
+    return OnnxEngine(info, threads)
+
+
+def check_input(image_HW: NDArray[Any]) -> None:
+    """Our own mistake, not the user's, when this fails: engines take uint8, H x W, multiples of 32."""
+    assert image_HW.ndim == 2, f"an engine reads H x W, got shape {image_HW.shape}"
+    assert image_HW.dtype == np.uint8, f"an engine reads uint8, got {image_HW.dtype}"
+    assert not any(side % 32 for side in image_HW.shape), f"sides must be multiples of 32, got {image_HW.shape}"
+
+
+def need_finite(reading: Reading, source: str) -> Reading:
+    """Passes a reading on; raises BackendError where the network answered with something that is no number."""
+    values = [np.asarray(value) for value in reading if value is not None]
+    if not all(np.isfinite(value).all() for value in values):
+        raise BackendError(f"{source} answered with something that is no number - check the file with `carpal info`")
+    return reading

@@ -1,0 +1,139 @@
+"""Weights files: which one a name means, and what its sidecar says. Needs no runtime, so `carpal info` always works.
+
+Next to every weights file lies a sidecar of the same stem (`alanet.onnx`, `alanet.json`) with its name, version,
+SHA-256, architecture and history. A file whose hash differs from its sidecar's is refused: nobody knows what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from carpal.errors import WeightsError
+from carpal.types import ModelId
+
+RELEASED: Final = Path(__file__).parent.parent / "released"
+"""The weights that come with the package, each as `<name>.onnx` and `<name>.json`."""
+SUFFIXES: Final = {".onnx": "onnx", ".safetensors": "torch"}
+"""Which backend reads which file."""
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """A weights file whose hash was checked, and its sidecar."""
+
+    path: Path
+    name: str
+    version: str
+    sha256: str
+    bytes: int
+    long_side: int
+    """Long side of the prepared image in pixels."""
+    regions: bool
+    """Whether the 17 named regions come with the age."""
+    architecture: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    """How far the exported file is from PyTorch, as measured at export."""
+    licence: str = ""
+
+    @property
+    def model(self) -> ModelId:
+        """What every assessment states about its weights."""
+        return ModelId(self.name, self.version, self.sha256)
+
+    @property
+    def backend(self) -> str:
+        """The backend that reads this file."""
+        return SUFFIXES[self.path.suffix]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The sidecar's content, with the file's path and size in bytes."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return values | {"path": str(self.path)}
+
+
+def released_names() -> list[str]:
+    """The names that `open_engine` knows without a path."""
+    return sorted(path.stem for path in RELEASED.glob("*.onnx"))
+
+
+def resolve(weights: str | Path) -> Path:
+    """The file that a released name or a path means. Raises WeightsError where there is none."""
+    named = RELEASED / f"{weights}.onnx"
+    if Path(weights).name == str(weights) and named.is_file():
+        return named
+    path = Path(weights)
+    if path.is_file() and path.suffix in SUFFIXES:
+        return path
+    known = ", ".join(released_names()) or "none in this installation"
+    if path.is_file():
+        raise WeightsError(
+            f"{path} is no weights file - give a .onnx or .safetensors file, or a released name: {known}"
+        )
+    what = "is a folder" if path.is_dir() else "does not exist and is no released name"
+    raise WeightsError(f"{path} {what} - give a .onnx or .safetensors file, or a released name: {known}")
+
+
+def sidecar_of(path: Path) -> Path:
+    """`alanet.onnx` -> `alanet.json`."""
+    return path.with_suffix(".json")
+
+
+def sha256_of(path: Path) -> str:
+    """The hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_info(weights: str | Path) -> WeightsInfo:
+    """Finds a weights file, reads its sidecar, checks its hash. Raises WeightsError."""
+    path = resolve(weights)
+    values = _read_sidecar(path)
+    found = sha256_of(path)
+    if found != values["sha256"]:
+        raise WeightsError(
+            f"{path} is not the file that {sidecar_of(path).name} describes - its SHA-256 is {found[:12]}…, the "
+            f"sidecar says {str(values['sha256'])[:12]}… - copy both files again, or export"
+            " them again"
+        )
+    architecture = values.get("architecture", {})
+    try:
+        return WeightsInfo(
+            path=path,
+            name=str(values["name"]),
+            version=str(values["version"]),
+            sha256=found,
+            bytes=path.stat().st_size,
+            long_side=int(values.get("long_side", architecture.get("long_side", 512))),
+            regions=bool(values.get("regions", has_regions(architecture))),
+            architecture=architecture,
+            training=values.get("training", {}),
+            parity=values.get("parity", {}),
+            licence=str(values.get("licence", "")),
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(f"{sidecar_of(path)} holds a value of the wrong kind - {error} - export again") from error
+
+
+def has_regions(architecture: Mapping[str, Any]) -> bool:
+    """Whether a network of this architecture names its 17 regions and reads an age from each."""
+    return architecture.get("regions") == "named" and bool(architecture.get("patch"))
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    sidecar = sidecar_of(path)
+    if not sidecar.is_file():
+        raise WeightsError(f"{path} has no sidecar - {sidecar.name} is missing beside it - copy both files")
+    try:
+        values = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise WeightsError(f"{sidecar} is not readable JSON - {error} - copy it again") from error
+    missing = [key for key in ("name", "version", "sha256") if not (isinstance(values, dict) and key in values)]
+    if missing:
+        raise WeightsError(f"{sidecar} is no weights sidecar - it lacks {', '.join(missing)} - copy or export it again")
+    return dict(values)

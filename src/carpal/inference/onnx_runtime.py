@@ -1,0 +1,75 @@
+"""The default backend: ONNX Runtime on the CPU, without PyTorch."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carpal.errors import BackendError, WeightsError
+from carpal.inference.engine import Reading, check_input, need_finite
+from carpal.inference.info import WeightsInfo
+from carpal.optional import need
+from carpal.types import RANKS, ModelId
+
+INPUTS: Final = {"image": "tensor(uint8)", "male": "tensor(float)"}
+OUTPUTS: Final = ("months", "probabilities")
+REGION_OUTPUTS: Final = ("boxes", "scores", "region_months")
+ERRORS_ONLY: Final = 3
+
+
+class OnnxEngine:
+    """An ONNX file that keeps our contract of inputs and outputs, opened."""
+
+    def __init__(self, info: WeightsInfo, threads: int | None = None) -> None:
+        self.model: ModelId = info.model
+        self.long_side = info.long_side
+        self._path = info.path
+        self._session = open_session(str(info.path), threads)
+        self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]
+        check_contract(self._session, str(info.path), self._outputs)
+
+    def run(self, image_HW: NDArray[np.uint8], male: bool) -> Reading:
+        check_input(image_HW)
+        feed = {"image": image_HW[None, None], "male": np.array([male], np.float32)}
+        try:
+            values = self._session.run(self._outputs, feed)
+        except Exception as error:  # ONNX Runtime's own errors share no base but this
+            raise BackendError(f"ONNX Runtime failed on {self._path} - {first_line(error)}") from error
+        months_1, *rest = values
+        return need_finite(Reading(float(months_1[0]), *(value[0] for value in rest)), str(self._path))
+
+
+def open_session(model: str | bytes, threads: int | None = None, name: str | None = None) -> Any:
+    """An inference session on the CPU for a file or its bytes. Raises BackendError, or WeightsError naming the file."""
+    onnxruntime = need("onnxruntime", feature="The onnx backend", extra="onnx")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # see above
+        what = name or (model if isinstance(model, str) else "the exported network")
+        raise WeightsError(
+            f"{what} is no ONNX file that can be run - {first_line(error)} - copy or export it again"
+        ) from error
+
+
+def check_contract(session: Any, source: str, outputs: list[str]) -> None:
+    """Raises WeightsError where the file's inputs or outputs are not those of a network exported by `carpal`."""
+    inputs = {value.name: value.type for value in session.get_inputs()}
+    found = {value.name: value.shape for value in session.get_outputs()}
+    missing = [name for name in outputs if name not in found]
+    if inputs != INPUTS or missing or found["probabilities"][-1] != RANKS - 1:
+        raise WeightsError(
+            f"{source} is another architecture - its inputs are {inputs}, its outputs {found}; wanted are the "
+            f"inputs {INPUTS} and the outputs {', '.join(outputs)} with {RANKS - 1} probabilities - "
+            "export with `carpal export`"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of a runtime's message, which is the one that says something."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,122 @@
+"""Does the exported network answer as PyTorch does? Measured on phantoms of several shapes, alone and in batches.
+
+Picking the best proposal is a jump: where two score alike, the last digit decides, and float16 storage changes it. So
+the comparison has two parts. Each exported box must be one that PyTorch itself scores as its best, or within `TIE` of
+it; and PyTorch, given the exported boxes, must read the same ages from them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from carpal.errors import WeightsError
+from carpal.imaging.preprocess import STRIDE
+from carpal.inference.eager import Deployed
+from carpal.inference.onnx_runtime import check_contract, open_session
+from carpal.model import boxes, ordinal
+
+MAX_MONTHS, MAX_PIXELS = 0.05, 0.5
+"""Largest difference of an age and of a box's side that an exported file may have."""
+TIE: Final = 0.002
+"""Proposals whose scores differ by less are equally good."""
+ASPECTS: Final = (0.78, 0.6, 1.0, 1.35)
+BATCHES: Final = (1, 2, 3)
+
+Differences = dict[str, NDArray[Any]]
+
+
+def measure(deployed: Deployed, content: bytes, long_side: int) -> dict[str, Any]:
+    """Runs the ONNX file's bytes and the PyTorch network on the same phantoms; returns max and mean differences.
+
+    Raises WeightsError where an age differs by more than 0.05 months or a box by more than 0.5 pixels.
+    """
+    session = open_session(content)
+    check_contract(session, "the exported network", [value.name for value in session.get_outputs()])
+    collected: list[Differences] = []
+    shapes = []
+    for seed, aspect in enumerate(ASPECTS):
+        batch = BATCHES[seed % len(BATCHES)]
+        image_B1HW = np.stack([phantom(long_side, aspect, seed * 10 + i) for i in range(batch)])[:, None]
+        collected.append(compare(deployed, session, image_B1HW, (np.arange(batch) % 2).astype(np.float32)))
+        shapes.append(list(image_B1HW.shape))
+    summary = {name: _summary([each[name] for each in collected]) for name in collected[0]}
+    _refuse(summary)
+    return {"shapes": shapes, **summary}
+
+
+def compare(deployed: Deployed, session: Any, image_B1HW: NDArray[Any], male_B: NDArray[Any]) -> Differences:
+    """The absolute differences of every output on one batch, by the output's name."""
+    names = [value.name for value in session.get_outputs()]
+    found = dict(zip(names, session.run(names, {"image": image_B1HW, "male": male_B}), strict=True))
+    given = torch.from_numpy(found["boxes"]) if deployed.regions else None
+    with torch.inference_mode():
+        output = deployed.network(torch.from_numpy(image_B1HW).float(), torch.from_numpy(male_B), given)
+        probabilities_BK = torch.sigmoid(output.logits_BK)
+        wanted = {"months": probabilities_BK.sum(-1), "probabilities": probabilities_BK}
+        if deployed.regions:
+            wanted["region_months"] = ordinal.months(output.patch_logits_BRK)
+            wanted["scores"] = torch.sigmoid(output.rpn.logits_BAR).amax(1)
+    differences = {name: np.abs(value.numpy() - found[name]) for name, value in wanted.items()}
+    if given is not None:
+        differences["boxes"] = _to_nearest_best(output.rpn, given, image_B1HW.shape[-2:])
+    return differences
+
+
+def _to_nearest_best(rpn: Any, given_BR4: torch.Tensor, size: tuple[int, ...]) -> NDArray[Any]:
+    """How far (pixels, B x R) each given box is from the nearest proposal that scores within `TIE` of the best."""
+    scores_BAR = torch.sigmoid(rpn.logits_BAR)
+    boxes_BAR4 = boxes.clip(boxes.decode(rpn.deltas_BAR4, rpn.anchors_A4[:, None]), *size)
+    distance_BAR = (boxes_BAR4 - given_BR4[:, None]).abs().amax(-1)
+    best_BAR = scores_BAR >= scores_BAR.amax(1, keepdim=True) - TIE
+    nearest_BR: NDArray[Any] = torch.where(best_BAR, distance_BAR, torch.inf).amin(1).numpy()
+    return nearest_BR
+
+
+def phantom(long_side: int, aspect: float, seed: int) -> NDArray[np.uint8]:
+    """A crude hand, uint8, sides multiples of 32: five tapering fingers, a palm, a wrist, soft edges, grain."""
+    rng = np.random.default_rng(seed)
+    width, height = (max(STRIDE, round(side / STRIDE) * STRIDE) for side in _sides(long_side, aspect))
+    picture = Image.new("L", (width, height), 12)
+    draw = ImageDraw.Draw(picture)
+    spots = [(0.18, 0.38), (0.33, 0.15), (0.48, 0.1), (0.63, 0.15), (0.78, 0.3)]
+    for x, y in spots:
+        tip = (x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03))
+        for step in np.linspace(0, 1, 4):  # a bright joint, a darker shaft
+            cx, cy = tip[0] + (0.5 - tip[0]) * step * 0.6, tip[1] + (0.62 - tip[1]) * step
+            _disc(draw, cx * width, cy * height, width * 0.035 * (1 + 0.4 * step), round(150 + 60 * rng.random()))
+    _disc(draw, 0.5 * width, 0.72 * height, 0.17 * width, 170)
+    draw.rectangle((0.36 * width, 0.8 * height, 0.62 * width, height), fill=140)
+    soft_HW = np.asarray(picture.filter(ImageFilter.GaussianBlur(long_side / 128)), np.float32)
+    return np.clip(soft_HW + rng.normal(0, 3, soft_HW.shape), 0, 255).astype(np.uint8)
+
+
+def _sides(long_side: int, aspect: float) -> tuple[float, float]:
+    return long_side * min(1.0, aspect), long_side * min(1.0, 1 / aspect)
+
+
+def _disc(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, grey: int) -> None:
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=grey)
+
+
+def _summary(values: list[NDArray[Any]]) -> dict[str, float]:
+    together = np.concatenate([value.ravel() for value in values])
+    return {"max": float(f"{together.max():.3g}"), "mean": float(f"{together.mean():.3g}")}
+
+
+def _refuse(summary: dict[str, dict[str, float]]) -> None:
+    limits = {"months": (MAX_MONTHS, "months"), "region_months": (MAX_MONTHS, "months"), "boxes": (MAX_PIXELS, "px")}
+    broken = [
+        f"{name}: max {summary[name]['max']:g}, mean {summary[name]['mean']:g} {unit}, allowed {limit:g}"
+        for name, (limit, unit) in limits.items()
+        if name in summary and not summary[name]["max"] <= limit
+    ]
+    if broken:
+        raise WeightsError(
+            f"The exported network disagrees with PyTorch (torch {torch.__version__}) - {'; '.join(broken)} - nothing "
+            "was written; try --storage float32"
+        )

@@ -1,0 +1,180 @@
+"""Export: one ONNX file that answers like PyTorch, or none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carpal.errors import ConfigError, WeightsError
+from carpal.inference.info import read_info
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+
+from carpal.inference import export as module  # noqa: E402 (needs torch)
+from carpal.inference import parity  # noqa: E402
+from carpal.inference.eager import Deployed  # noqa: E402
+from carpal.inference.export import export, find_weights, halve  # noqa: E402
+from carpal.inference.parity import ASPECTS, compare, phantom  # noqa: E402
+from carpal.model.rpn import RpnOutput  # noqa: E402
+
+
+def changed(content: bytes, layer: str, factor: float) -> bytes:
+    """The network with the weights of one layer multiplied."""
+    model = onnx.load_from_string(content)
+    tensor = next(t for t in model.graph.initializer if t.name.startswith(f"network.{layer}.weight"))
+    values = onnx.numpy_helper.to_array(tensor) * np.array(factor, np.float16)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    return bytes(model.SerializeToString())
+
+
+def test_the_file_is_described_and_its_parity_stated(tiny_onnx: Path, tiny_weights: Path) -> None:
+    info = read_info(tiny_onnx)
+    source = json.loads(tiny_weights.with_suffix(".json").read_text())
+    assert (info.name, info.version, info.long_side, info.regions) == ("tiny", "0.0", 128, True)
+    assert info.architecture == source["architecture"]
+    assert info.training == {"name": "none"}
+    assert info.parity["months"]["max"] <= 0.05
+    assert info.parity["boxes"]["max"] <= 0.5
+    assert info.parity["storage"] == "float16"
+    assert "non-commercial" in info.licence
+    assert len({tuple(shape) for shape in info.parity["shapes"]}) == len(ASPECTS)
+    assert sorted(p.suffix for p in tiny_onnx.parent.glob("tiny.*")) == [".json", ".onnx"]
+
+
+def test_weights_are_stored_in_half_and_norms_folded(tiny_onnx: Path, tiny_network: Any) -> None:
+    graph = onnx.load(tiny_onnx).graph
+    assert not any(node.op_type == "BatchNormalization" for node in graph.node)
+    kinds = {t.data_type for t in graph.initializer if np.prod(t.dims) >= module.HALVED_FROM}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    parameters = sum(p.numel() for p in tiny_network.parameters())
+    assert tiny_onnx.stat().st_size < 2 * parameters + 600_000  # the rest: biases, and the graph itself
+
+
+@pytest.mark.parametrize("shape", [(1, 96, 64), (3, 160, 128), (2, 64, 224)])
+def test_batch_height_and_width_are_free(tiny_onnx: Path, tiny_network: Any, shape: tuple[int, int, int]) -> None:
+    batch, height, width = shape
+    image_B1HW = np.stack([phantom(max(height, width), width / height, seed) for seed in range(batch)])[:, None]
+    assert image_B1HW.shape == (batch, 1, height, width)
+    male_B = np.arange(batch, dtype=np.float32) % 2
+    session = ort.InferenceSession(str(tiny_onnx), providers=["CPUExecutionProvider"])
+    assert [o.name for o in session.get_outputs()] == ["months", "probabilities", "boxes", "scores", "region_months"]
+    found = compare(Deployed(tiny_network), session, image_B1HW, male_B)
+    limits = {"months": 0.05, "probabilities": 0.01, "boxes": 0.5, "scores": 0.01, "region_months": 0.05}
+    assert found.keys() == limits.keys()
+    for name, difference in found.items():
+        assert difference.max() <= limits[name], f"{name}: max {difference.max()}, mean {difference.mean()}"
+
+
+def test_a_box_may_only_be_another_where_the_scores_are_alike() -> None:
+    """Two anchors far apart, one region: the second box is right when it scores within TIE of the first."""
+    rpn = RpnOutput(
+        torch.tensor([[[2.0], [2.0]]]), torch.zeros(1, 2, 1, 4), torch.tensor([[0.0, 0, 64, 64], [64, 0, 128, 64]])
+    )
+    second_BR4 = torch.tensor([[[64.2, 0, 128, 64]]])
+    assert parity._to_nearest_best(rpn, second_BR4, (64, 128)) == pytest.approx(0.2, abs=1e-4)
+    clear = rpn._replace(logits_BAR=torch.tensor([[[2.0], [1.9]]]))
+    assert parity._to_nearest_best(clear, second_BR4, (64, 128)) == pytest.approx(64.2, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "complaint"),
+    [
+        ("mlp.2", r" months: max [\d.]+, mean [\d.]+ months, allowed 0.05"),
+        ("roi_head.fully_connected", r" region_months: max [\d.]+"),
+        ("rpn.deltas", r" boxes: max [\d.]+, mean [\d.]+ px, allowed 0.5"),
+    ],
+)
+def test_a_network_that_disagrees_is_not_written(
+    layer: str, complaint: str, tiny_onnx: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = changed(tiny_onnx.read_bytes(), layer, 1.5)
+    monkeypatch.setattr(module, "to_onnx", lambda *_: content)
+    with pytest.raises(WeightsError, match="disagrees with PyTorch.*" + complaint):
+        export(tiny_weights, tmp_path / "out.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_export_replaces_both_files_and_takes_a_name(
+    tiny_onnx: Path, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "to_onnx", lambda *_: tiny_onnx.read_bytes())
+    (tmp_path / "out.onnx").write_bytes(b"old")
+    info = export(tiny_weights.parent, tmp_path / "out.onnx", name="better", version="2")
+    assert (info.name, info.version) == ("better", "2")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.onnx"]
+
+
+def test_the_weights_own_sidecar_is_never_overwritten(tiny_weights: Path, tmp_path: Path) -> None:
+    for suffix in (".safetensors", ".json"):
+        shutil.copy(tiny_weights.with_suffix(suffix), tmp_path)
+    with pytest.raises(ConfigError, match="would overwrite"):
+        export(tmp_path / "tiny.safetensors", tmp_path / "tiny.onnx")
+
+
+@pytest.mark.parametrize(
+    ("out", "storage", "complaint"),
+    [("a.pt", "float16", "must end in .onnx"), ("none/a.onnx", "float16", "no folder"), ("a.onnx", "int4", "'int4'")],
+)
+def test_what_cannot_be_written_is_said_first(
+    tiny_weights: Path, tmp_path: Path, out: str, storage: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        export(tiny_weights, tmp_path / out, storage=storage)
+
+
+def test_a_run_is_found_by_its_folder(tiny_weights: Path, tmp_path: Path) -> None:
+    assert find_weights(tiny_weights.parent) == tiny_weights
+    assert find_weights(tiny_weights) == tiny_weights
+    with pytest.raises(WeightsError, match="has not finished"):
+        find_weights(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").touch()
+    with pytest.raises(WeightsError, match=r"holds 2 weights files.*a\.safetensors, b\.safetensors"):
+        find_weights(tmp_path)
+    with pytest.raises(WeightsError, match="cannot be exported"):
+        find_weights(tmp_path / "a.onnx")
+
+
+def one_weight(values: np.ndarray) -> Any:
+    """A graph that adds one stored weight to its input."""
+    make, kinds = onnx.helper, onnx.TensorProto
+    graph = make.make_graph(
+        [make.make_node("Add", ["x", "w"], ["y"])],
+        "g",
+        [make.make_tensor_value_info("x", kinds.FLOAT, [1])],
+        [make.make_tensor_value_info("y", kinds.FLOAT, values.shape)],
+        [onnx.numpy_helper.from_array(values, "w")],
+    )
+    return make.make_model(graph, opset_imports=[make.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize(("size", "exact"), [(1024, False), (1023, True)])
+def test_halving_keeps_the_arithmetic_in_float32(size: int, exact: bool) -> None:
+    values = np.linspace(-1, 1, size, dtype=np.float32)
+    model = one_weight(values)
+    halve(model)
+    onnx.checker.check_model(model)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (y,) = session.run(None, {"x": np.array([1000], np.float32)})
+    kept = values if exact else values.astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(y, kept + np.float32(1000))
+
+
+def test_weights_too_large_for_half_are_refused() -> None:
+    with pytest.raises(WeightsError, match="--storage float32"):
+        halve(one_weight(np.full(2000, 1e5, np.float32)))
+
+
+def test_phantoms_differ_and_fit_the_stride() -> None:
+    first, second = phantom(128, 0.6, 0), phantom(128, 0.6, 1)
+    assert first.shape == (128, 64)
+    assert first.dtype == np.uint8
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(first, phantom(128, 0.6, 0))
