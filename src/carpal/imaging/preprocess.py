@@ -59,7 +59,7 @@ class Prepared:
 def preprocess(pixels_HW: NDArray[Any], long_side: int = LONG_SIDE, aspect: float | None = None) -> Prepared:
     """Brings a grey radiograph of any size, depth and polarity to the network's input.
 
-    `aspect` (width / height) undoes a squash: the 100x100 thumbnails of the data lost theirs. None keeps the array's own.
+    `aspect` (width / height) undoes a squash: the 100x100 thumbnails of the data lost theirs. None keeps the array's.
     """
     height, width = pixels_HW.shape
     inverted = is_inverted(pixels_HW)

@@ -1,0 +1,41 @@
+"""The command `carpal`: words to one function call. Heavy imports happen inside the branch that needs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from carpal.errors import CarpalError
+
+INTERNAL, INTERRUPTED = 4, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 2 usage, 3 input, 4 environment. Wrong usage exits by itself."""
+    from carpal.cli.parser import build_parser
+
+    arguments = build_parser().parse_args(argv)
+    if arguments.debug:
+        return _run(arguments)
+    try:
+        return _run(arguments)
+    except CarpalError as error:
+        print(f"carpal: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("carpal: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output, such as `head`, has left
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        print(f"carpal: error: {message}. This is a mistake of ours: see it whole with --debug", file=sys.stderr)
+        return INTERNAL
+
+
+def _run(arguments: object) -> int:
+    from carpal.cli import commands
+
+    command = getattr(commands, f"run_{getattr(arguments, 'command')}")  # noqa: B009 (a Namespace has no types)
+    return int(command(arguments))

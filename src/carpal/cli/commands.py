@@ -1,0 +1,178 @@
+"""One function for each command: reads the parsed words, calls the package, prints, returns the exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from carpal.errors import CarpalError, ConfigError, InputError
+
+if TYPE_CHECKING:
+    from carpal.inference.engine import Engine
+    from carpal.types import Sex
+
+
+def run_assess(arguments: Namespace) -> int:
+    """Reads every image; one that fails leaves its error in the JSON and does not stop the others."""
+    from carpal.inference.assess import to_sex
+    from carpal.inference.engine import open_engine
+    from carpal.report import as_json
+
+    overlays = overlay_paths(arguments.overlay, arguments.images)
+    json_path = None if arguments.json in (None, "-") else Path(arguments.json)
+    _check_outputs([*overlays, json_path], arguments.images)
+    engine = open_engine(arguments.weights, arguments.backend)
+    lines = sys.stderr if arguments.json == "-" else sys.stdout
+    entries = []
+    for image, overlay in zip(arguments.images, overlays, strict=True):
+        entry, line = _assess_one(image, to_sex(arguments.sex), engine, overlay)
+        entries.append(entry)
+        if line is not None:
+            print(line, file=lines, flush=True)
+    if arguments.json == "-":
+        print(as_json.document(entries), end="")
+    elif json_path is not None:
+        as_json.write(json_path, entries)
+    return InputError.exit_code if any(entry["refused"] for entry in entries) else 0
+
+
+def _assess_one(
+    image: str, stated: Sex | None, engine: Engine, overlay: Path | None
+) -> tuple[dict[str, Any], str | None]:
+    """The JSON entry and the line of one image; the line is None where an error was printed instead."""
+    from carpal.imaging.read import read_radiograph
+    from carpal.inference.assess import assess, choose_sex
+    from carpal.report import as_json, text
+
+    sex = stated
+    try:
+        radiograph = read_radiograph(image)
+        sex = stated or radiograph.sex
+        assessment = assess(radiograph, choose_sex(radiograph, stated), engine)
+    except CarpalError as error:
+        print(f"carpal: error: {error}", file=sys.stderr, flush=True)
+        return as_json.refused_entry(image, sex, error, engine.model), None
+    for warning in assessment.warnings:
+        print(f"carpal: warning: {image}: {warning}", file=sys.stderr, flush=True)
+    if overlay is not None:
+        from carpal.report.overlay import save
+
+        save(overlay, radiograph, assessment)
+    return as_json.entry(assessment), text.line(assessment)
+
+
+def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | None]:
+    """Where each image's picture goes: FILE.png for one; FILE-<stem>.png for several, numbered where stems repeat."""
+    if overlay is None or len(images) == 1:
+        return [overlay] * len(images)
+    paths: list[Path | None] = []
+    for image in images:
+        path, number = overlay.with_name(f"{overlay.stem}-{Path(image).stem}{overlay.suffix}"), 1
+        while path in paths:
+            number += 1
+            path = overlay.with_name(f"{overlay.stem}-{Path(image).stem}-{number}{overlay.suffix}")
+        paths.append(path)
+    return paths
+
+
+def _check_outputs(outputs: Sequence[Path | None], images: Sequence[str]) -> None:
+    """Before anything is read: every file to write has a folder, and is none of the radiographs."""
+    inputs = {Path(image).resolve() for image in images}
+    for path in outputs:
+        if path is None:
+            continue
+        if path.is_dir() or not path.parent.is_dir():
+            raise ConfigError(
+                f"{path} cannot be written - it is a folder, or its folder does not exist - choose another"
+            )
+        if path.resolve() in inputs:
+            raise ConfigError(f"{path} is one of the images - it would be overwritten - choose another name")
+    for path in outputs[: len(images)]:
+        if path is not None and path.suffix.lower() != ".png":
+            raise ConfigError(f"--overlay {path}: the picture is a PNG - name it FILE.png")
+
+
+def run_evaluate(arguments: Namespace) -> int:
+    """Measures the errors on labelled radiographs."""
+    from carpal.evaluation import run
+
+    report = run.evaluate(
+        arguments.images,
+        arguments.labels,
+        arguments.out,
+        regions=arguments.regions,
+        weights=arguments.weights,
+        backend=arguments.backend,
+    )
+    print(run.summary(report))
+    return run.exit_code(report)
+
+
+def run_prepare(arguments: Namespace) -> int:
+    """Prepares a store."""
+    from carpal.data.sources import prepare_from
+    from carpal.report.text import facts
+
+    manifest = prepare_from(
+        arguments.source,
+        arguments.out,
+        long_side=arguments.long_side,
+        kind=arguments.kind,
+        regions=arguments.regions,
+        labels=arguments.labels,
+        order=arguments.order.split(",") if arguments.order else None,
+        overwrite=arguments.overwrite,
+    )
+    print(facts({"store": str(arguments.out), "long_side": manifest.long_side, **manifest.counts}))
+    return 0
+
+
+def run_train(arguments: Namespace) -> int:
+    """Trains a recipe, or continues its run."""
+    from dataclasses import replace
+
+    from carpal.optional import need
+
+    for package in ("torch", "safetensors"):
+        need(package, feature="Training", extra="torch")
+    from carpal.training import checkpoint, config, loop, recipes
+
+    run = recipes.get(arguments.recipe)
+    run = replace(run, data=replace(run.data, stores=tuple(arguments.data)))
+    run = config.override(run, arguments.settings)
+    if (arguments.out / checkpoint.NAME).exists() and not arguments.resume:
+        raise ConfigError(f"{arguments.out} holds a run already - add --resume to continue it, or choose another --out")
+    weights = loop.train(run, arguments.out)
+    if os.environ.get("RANK", "0") == "0":
+        print(weights)
+    return 0
+
+
+def run_export(arguments: Namespace) -> int:
+    """Writes the ONNX file and says how close it is to PyTorch."""
+    from carpal.optional import need
+    from carpal.report.text import facts
+
+    for package in ("torch", "safetensors", "onnx", "onnxscript", "onnxruntime"):
+        need(package, feature="Exporting", extra="export")
+    from carpal.inference.export import export
+
+    info = export(arguments.source, arguments.out, arguments.name, arguments.model_version, arguments.storage)
+    size = f"{info.bytes / 1e6:.1f} MB"
+    print(facts({"file": str(info.path), "size": size, "sha256": info.sha256, "difference from PyTorch": info.parity}))
+    return 0
+
+
+def run_info(arguments: Namespace) -> int:
+    """Prints what the sidecar says, after the hash was checked."""
+    from carpal.inference.info import read_info
+    from carpal.report.text import facts
+
+    values = read_info(arguments.weights).as_dict()
+    print(json.dumps(values, indent=2, ensure_ascii=False) if arguments.json else facts(values))
+    return 0

@@ -1,0 +1,236 @@
+"""What can be typed after `carpal`, and what `--help` says of it. Imports nothing of ours, to be quick."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import carpal
+
+Group = Any
+"""argparse's group of options, which has no public type."""
+
+NOTICE = "Research only, not a medical device."
+WIDTH = 100
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Keeps our line breaks; a column wide enough for our longest options."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=WIDTH)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="carpal",
+        description=f"Bone age and 17 named regions from a radiograph of the hand. {NOTICE}",
+        epilog="`carpal COMMAND --help` has the options, examples and exit codes of a command.",
+        formatter_class=Help,
+    )
+    parser.add_argument("--version", action="version", version=f"carpal {carpal.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, title="commands")
+    for add in (_assess, _evaluate, _prepare, _train, _export, _info):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, summary: str, more: str, examples: str, bad_input: str = "", table: str = ""
+) -> argparse.ArgumentParser:
+    """A subcommand: what it does, a table if it needs one, options (added by the caller), examples, exit codes."""
+    sentence = textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", WIDTH - 2)
+    codes = {
+        0: "done",
+        2: "the command is wrong: an unknown option, a setting outside its range",
+        3: f"the input is wrong: {bad_input}" if bad_input else "",
+        4: "the installation is wrong: weights, a package that is missing",
+    }
+    listed = "\n".join(f"  {code}  {meaning}" for code, meaning in codes.items() if meaning)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{sentence}\n\n{table}".strip(),
+        epilog=f"examples:\n{examples}\n\nexit codes:\n{listed}",
+        formatter_class=Help,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--weights", default="alanet", metavar="FILE", help="a released name, or a weights file (default: alanet)"
+    )
+    group.add_argument(
+        "--backend",
+        choices=("onnx", "torch"),
+        default="onnx",
+        help="onnx reads .onnx files, torch reads .safetensors files (default: onnx)",
+    )
+
+
+def _assess(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "assess",
+        "read the bone age and 17 named regions of each radiograph",
+        f"Prints one line an image; warnings go to the error output. {NOTICE}",
+        "  carpal assess hand.png --sex female --overlay hand-read.png\n"
+        "  carpal assess *.dcm --json ages.json        (DICOM files that state the sex)",
+        "an image that cannot be read (the others are still read), no sex",
+    )
+    group = parser.add_argument_group("input")
+    group.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, TIFF, WebP or DICOM file")
+    group.add_argument(
+        "--sex",
+        choices=("male", "female"),
+        help="of every image given (default: what the DICOM file states; it is never guessed)",
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--json", metavar="FILE", help="write the results as JSON; - writes them to the output, and the lines elsewhere"
+    )
+    group.add_argument(
+        "--overlay",
+        type=Path,
+        metavar="FILE.png",
+        help="draw the regions and the age; with several images, FILE-<image's name>.png for each",
+    )
+    _add_network(parser)
+
+
+def _evaluate(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        "read labelled radiographs and measure the errors",
+        "Writes predictions.csv, report.json and plots, and prints a summary.",
+        "  carpal evaluate --images hands --labels hands/labels.csv --out report\n"
+        "  carpal evaluate --images hands --labels labels.csv --regions points.csv --out report",
+        "a wrong table, images that are missing or cannot be read",
+    )
+    group = parser.add_argument_group("input")
+    _path(group, "--images", "DIR", "folder with the images, named <id>.png, .jpg or .dcm", required=True)
+    _path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
+    _path(group, "--regions", "CSV", "table of points, as rois17_points.csv: also measure the regions")
+    group = parser.add_argument_group("output")
+    _path(group, "--out", "DIR", "folder for the results", required=True)
+    _add_network(parser)
+
+
+def _prepare(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "prepare",
+        "decode radiographs once into a store that training reads",
+        "Says exactly what is missing, and writes nothing unless all is there.",
+        "  carpal prepare boneage-training-dataset --labels boneage-training-dataset.csv --out rsna512\n"
+        "  carpal prepare hands --labels labels.csv --regions points.csv --long-side 128 --out hands128",
+        "missing or broken images, wrong columns, duplicate ids",
+    )
+    group = parser.add_argument_group("input")
+    group.add_argument("source", type=Path, metavar="SOURCE", help="folder with the images, named by id")
+    _path(group, "--labels", "CSV", "table of ages (default: the one table in SOURCE)")
+    _path(group, "--regions", "FILE", "points or boxes (.csv), key points (.json) or a folder of VOC files")
+    group.add_argument("--order", metavar="NAME,…", help="region names of the key points, where the file has none")
+    group.add_argument(
+        "--kind",
+        choices=("images", "thumbs"),
+        default="images",
+        help="which images of a folder that has both (default: images)",
+    )
+    group = parser.add_argument_group("output")
+    _path(group, "--out", "DIR", "the store", required=True)
+    group.add_argument(
+        "--long-side", type=int, metavar="PIXELS", help="of the prepared images (default: 512; thumbs 128)"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace the store at --out")
+
+
+def _train(commands: Any) -> None:
+    known = recipes()
+    column = max(map(len, known), default=0) + 2
+    listed = "\n".join(
+        textwrap.fill(f"  {name:<{column}}{summary}", WIDTH - 2, subsequent_indent=" " * (column + 2))
+        for name, summary in known.items()
+    )
+    parser = _command(
+        commands,
+        "train",
+        "train a recipe on prepared stores",
+        "Writes checkpoints, metrics.jsonl and, at the end, the weights.",
+        "  carpal train alanet --data rsna512 --out runs/alanet\n"
+        "  carpal train alanet --data rsna512 --out runs/a --set optim.batch=8 --set data.holdout=0 --resume",
+        "a store that is broken or missing",
+        f"recipes:\n{listed}",
+    )
+    group = parser.add_argument_group("run")
+    group.add_argument("recipe", metavar="RECIPE", help="a name from the list above")
+    group.add_argument(
+        "--data", nargs="+", default=[], metavar="STORE", help="folders that `carpal prepare` wrote", required=True
+    )
+    _path(group, "--out", "DIR", "folder of the run", required=True)
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="SECTION.FIELD=VALUE",
+        help="change a setting of the recipe; may be repeated",
+    )
+    group.add_argument("--resume", action="store_true", help="continue the run at --out (start it where there is none)")
+
+
+def _export(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "export",
+        "write trained weights as one ONNX file",
+        "Nothing is written unless ONNX Runtime gives the same ages and boxes as PyTorch.",
+        "  carpal export runs/alanet --out alanet.onnx\n"
+        "  carpal export runs/alanet/alanet.safetensors --out full.onnx --storage float32",
+    )
+    group = parser.add_argument_group("input")
+    group.add_argument("source", type=Path, metavar="RUN_OR_WEIGHTS", help="a run's folder, or a .safetensors file")
+    group = parser.add_argument_group("output")
+    _path(group, "--out", "FILE.onnx", "the file; its sidecar is written beside it as FILE.json", required=True)
+    group.add_argument("--name", help="the model's name (default: the stem of FILE)")
+    group.add_argument("--model-version", metavar="VERSION", help="the model's version (default: that of the run)")
+    group.add_argument(
+        "--storage",
+        choices=("float16", "float32"),
+        default="float16",
+        help="how weights are stored; arithmetic is float32 in both (default: float16)",
+    )
+
+
+def _info(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "info",
+        "say what a weights file is, and check its hash",
+        "Needs neither PyTorch nor ONNX Runtime.",
+        "  carpal info alanet\n  carpal info runs/alanet/alanet.safetensors --json",
+    )
+    parser.add_argument("weights", metavar="WEIGHTS", help="a released name, or a .onnx or .safetensors file")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _path(group: Group, flag: str, metavar: str, text: str, required: bool = False) -> None:
+    group.add_argument(flag, type=Path, metavar=metavar, help=text, required=required)
+
+
+def recipes() -> dict[str, str]:
+    """The recipes' names and the first sentences of their docstrings, read as text: importing them needs PyTorch."""
+    source = Path(__file__).parents[1] / "training" / "recipes.py"
+    functions = [
+        node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
+    ]
+    public = [f for f in functions if f.returns and ast.unparse(f.returns) == "Run" and not f.args.args]
+    return {f.name: (ast.get_docstring(f) or "").splitlines()[0] for f in public}

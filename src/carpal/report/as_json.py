@@ -1,0 +1,77 @@
+"""Assessments as JSON: a list of objects with fixed keys, one for each image, refused ones included."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import carpal
+from carpal.errors import CarpalError
+from carpal.report import write_atomically
+from carpal.types import Assessment, ModelId, Refusal, Region, Sex
+
+KEYS: Final = ("image", "sex", "months", "regions", "warnings", "refused", "model", "carpal")
+"""The keys of an entry, in their order. Others rely on them: never rename one."""
+
+
+def entry(assessment: Assessment) -> dict[str, Any]:
+    """One image's object. Boxes are [x1, y1, x2, y2] in pixels of the original, ages are months."""
+    return _entry(
+        image=assessment.image,
+        sex=assessment.sex,
+        months=None if assessment.months is None else round(assessment.months, 3),
+        regions=[_region(region) for region in assessment.regions],
+        warnings=list(assessment.warnings),
+        refused=assessment.refused,
+        model=assessment.model,
+    )
+
+
+def refused_entry(image: str, sex: Sex | None, error: CarpalError, model: ModelId) -> dict[str, Any]:
+    """The object of an image that could not be read: why, and no age. `sex` is None where nobody stated it."""
+    refused = Refusal(error.code, str(error))
+    return _entry(image=image, sex=sex, months=None, regions=[], warnings=[], refused=refused, model=model)
+
+
+def document(entries: Sequence[dict[str, Any]]) -> str:
+    """The whole list as text, one line end at its end."""
+    return json.dumps(list(entries), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write(path: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """Writes the list to a file, whole or not at all. Raises ConfigError where that is not possible."""
+    write_atomically(path, document(entries).encode())
+
+
+def _entry(
+    *,
+    image: str,
+    sex: Sex | None,
+    months: float | None,
+    regions: list[dict[str, Any]],
+    warnings: list[str],
+    refused: Refusal | None,
+    model: ModelId,
+) -> dict[str, Any]:
+    return {
+        "image": image,
+        "sex": None if sex is None else str(sex),
+        "months": months,
+        "regions": regions,
+        "warnings": warnings,
+        "refused": None if refused is None else {"code": refused.code, "message": refused.message},
+        "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
+        "carpal": carpal.__version__,
+    }
+
+
+def _region(region: Region) -> dict[str, Any]:
+    box = region.box
+    return {
+        "name": region.name,
+        "box": [round(side, 2) for side in (box.x1, box.y1, box.x2, box.y2)],
+        "score": round(region.score, 4),
+        "months": round(region.months, 3),
+    }

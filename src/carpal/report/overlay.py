@@ -1,0 +1,162 @@
+"""Assessment to a picture: the radiograph, its 17 regions with their names, the age above, the warning below.
+
+Names stand beside their boxes, never on one: each looks for the nearest free place and is tied to its box by a line.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
+
+import carpal
+from carpal.anatomy import COLOURS, group_of
+from carpal.imaging.preprocess import is_inverted, stretch
+from carpal.report import write_atomically
+from carpal.report.text import years
+from carpal.types import Assessment, Radiograph
+
+LONG_SIDE: Final = 1200
+"""Long side of the radiograph in the picture, in pixels, whatever the file's own size."""
+MARGIN: Final = 0.12
+"""Black on the left and right, as a share of the long side: room for names."""
+MIN_WIDTH: Final = 1140
+"""Room for the longest header."""
+TEXT_SIZE, TITLE_SIZE, SMALL_SIZE = 20, 34, 20
+STRIP: Final = 64
+BACKGROUND, STRIP_COLOUR, WHITE, GREY = (0, 0, 0), (24, 28, 34), (245, 245, 245), (170, 176, 184)
+MISTAKABLE: Final = 60
+"""What a place costs, in pixels of distance, that is nearer to another region's box than to its own."""
+NOTICE: Final = "Research only, not a medical device"
+
+Rectangle = tuple[float, float, float, float]
+
+
+class Label(NamedTuple):
+    """A name, where its box is, and where the name goes."""
+
+    text: str
+    colour: tuple[int, int, int]
+    box: Rectangle
+    place: Rectangle
+
+
+def draw(radiograph: Radiograph, assessment: Assessment) -> Image.Image:
+    """The picture (RGB), with the radiograph's long side at 1200 pixels."""
+    pixels_HW = radiograph.pixels_HW
+    grey = Image.fromarray(stretch(pixels_HW, is_inverted(pixels_HW)).astype("uint8"))
+    scale = LONG_SIDE / max(grey.size)
+    grey = grey.resize(
+        (max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), Image.Resampling.LANCZOS
+    )
+    margin = round(MARGIN * LONG_SIDE)
+    field = Image.new("RGB", (max(grey.width + 2 * margin, MIN_WIDTH), grey.height), BACKGROUND)
+    left = (field.width - grey.width) // 2
+    field.paste(grey, (left, 0))
+    _draw_labels(ImageDraw.Draw(field), _labels(assessment, scale, left, field.size))
+    return _with_strips(field, assessment)
+
+
+def save(path: Path, radiograph: Radiograph, assessment: Assessment) -> None:
+    """Writes the picture as PNG, whole or not at all. Raises ConfigError where that is not possible."""
+    buffer = io.BytesIO()
+    draw(radiograph, assessment).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def _labels(assessment: Assessment, scale: float, left: int, size: tuple[int, int]) -> list[Label]:
+    boxes = [
+        (r.box.x1 * scale + left, r.box.y1 * scale, r.box.x2 * scale + left, r.box.y2 * scale)
+        for r in assessment.regions
+    ]
+    font = _font(TEXT_SIZE)
+    labels: list[Label] = []
+    for region, box in zip(assessment.regions, boxes, strict=True):
+        text = f"{region.name} {region.months:.0f}"
+        width, height = font.getlength(text) + 8, TEXT_SIZE * 1.3
+        place = find_place(box, (width, height), boxes, [label.place for label in labels], size)
+        labels.append(Label(text, COLOURS[group_of(region.name)], box, place))
+    return labels
+
+
+def find_place(
+    box: Rectangle, text: tuple[float, float], boxes: list[Rectangle], taken: list[Rectangle], size: tuple[int, int]
+) -> Rectangle:
+    """The nearest place for a text of (width, height) beside `box`, inside the picture, clear of boxes and of `taken`.
+
+    Where everything is covered, the place that covers least.
+    """
+    width, height = text
+    middle_x, middle_y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    half_x, half_y = (box[2] - box[0] + width) / 2 + 4, (box[3] - box[1] + height) / 2 + 3
+    best, best_cost = (0.0, 0.0, width, height), math.inf
+    for ring, turn in itertools.product(range(12), range(24)):
+        angle = 2 * math.pi * turn / 24
+        cos, sin = math.cos(angle), math.sin(angle)
+        reach = min(half_x / max(abs(cos), 1e-6), half_y / max(abs(sin), 1e-6)) + ring * 14
+        x = min(max(middle_x + reach * cos - width / 2, 2), size[0] - width - 2)
+        y = min(max(middle_y + reach * sin - height / 2, 2), size[1] - height - 2)
+        place = (x, y, x + width, y + height)
+        covered = sum(_overlap(place, other) for other in boxes) + 4 * sum(_overlap(place, other) for other in taken)
+        mistakable = any(_gap(place, other) < _gap(place, box) for other in boxes)
+        cost = math.hypot(x + width / 2 - middle_x, y + height / 2 - middle_y) + covered + MISTAKABLE * mistakable
+        if cost < best_cost:
+            best, best_cost = place, cost
+    return best
+
+
+def _overlap(a: Rectangle, b: Rectangle) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    return max(width, 0) * max(height, 0)
+
+
+def _gap(a: Rectangle, b: Rectangle) -> float:
+    """The distance between two rectangles, 0 where they touch."""
+    return math.hypot(max(a[0] - b[2], b[0] - a[2], 0), max(a[1] - b[3], b[1] - a[3], 0))
+
+
+def _draw_labels(canvas: ImageDraw.ImageDraw, labels: list[Label]) -> None:
+    font = _font(TEXT_SIZE)
+    for label in labels:
+        canvas.rectangle(label.box, outline=label.colour, width=3)
+    for label in labels:
+        start, end = _leader(label)
+        if math.dist(start, end) > 8:
+            canvas.line((start, end), fill=label.colour, width=2)
+            canvas.circle(end, 5, fill=label.colour)
+    for label in labels:
+        canvas.rounded_rectangle(label.place, 4, fill=(0, 0, 0))
+        middle = (label.place[0] + label.place[2]) / 2, (label.place[1] + label.place[3]) / 2
+        canvas.text(middle, label.text, fill=label.colour, font=font, anchor="mm")
+
+
+def _leader(label: Label) -> tuple[tuple[float, float], tuple[float, float]]:
+    """From the name's edge to the nearest point of its box."""
+    box, place = label.box, label.place
+    middle = (place[0] + place[2]) / 2, (place[1] + place[3]) / 2
+    end = min(max(middle[0], box[0]), box[2]), min(max(middle[1], box[1]), box[3])
+    return (min(max(end[0], place[0]), place[2]), min(max(end[1], place[1]), place[3])), end
+
+
+def _with_strips(field: Image.Image, assessment: Assessment) -> Image.Image:
+    picture = Image.new("RGB", (field.width, field.height + 2 * STRIP), STRIP_COLOUR)
+    picture.paste(field, (0, STRIP))
+    canvas = ImageDraw.Draw(picture)
+    middle_top, middle_bottom, edge = STRIP / 2, picture.height - STRIP / 2, 20
+    age = "no age" if assessment.months is None else f"{years(assessment.months)} ({assessment.months:.1f} months)"
+    canvas.text((edge, middle_top), f"{age}, {assessment.sex}", fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
+    if assessment.regions:
+        note = "beside each name: its own age in months"
+        canvas.text((picture.width - edge, middle_top), note, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")
+    canvas.text((edge, middle_bottom), NOTICE, fill=WHITE, font=_font(SMALL_SIZE), anchor="lm")
+    model = f"{assessment.model.name} {assessment.model.version}, carpal {carpal.__version__}"
+    canvas.text((picture.width - edge, middle_bottom), model, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")
+    return picture
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

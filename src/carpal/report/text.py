@@ -1,0 +1,47 @@
+"""Assessment to a line for the terminal. The only place where months become years."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from carpal.types import Assessment
+
+
+def years(months: float) -> str:
+    """135.2 months -> "11 years 3 months": rounded to whole months."""
+    whole = round(months)
+    parts = [_count(whole // 12, "year")] if whole >= 12 else []
+    if whole % 12 or not parts:
+        parts.append(_count(whole % 12, "month"))
+    return " ".join(parts)
+
+
+def line(assessment: Assessment) -> str:
+    """One line: the image, the age, the sex, how many regions and warnings."""
+    if assessment.refused is not None or assessment.months is None:
+        reason = assessment.refused.message if assessment.refused else ""
+        return f"{assessment.image}: no age ({reason})"
+    facts = [f"{years(assessment.months)} ({assessment.months:.1f} months)", str(assessment.sex)]
+    if assessment.regions:
+        facts.append(f"{len(assessment.regions)} regions")
+    if assessment.warnings:
+        facts.append(_count(len(assessment.warnings), "warning"))
+    return f"{assessment.image}: {', '.join(facts)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def facts(values: Mapping[str, Any], indent: str = "") -> str:
+    """Names and values below each other, nested ones indented; empty ones are left out."""
+    plain = {name: value for name, value in values.items() if value not in ({}, "", None)}
+    width = max((len(name) for name, value in plain.items() if not isinstance(value, Mapping)), default=0)
+    lines = []
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            lines.append(f"{indent}{name}\n{facts(value, indent + '  ')}")
+        else:
+            lines.append(f"{indent}{name:<{width}}  {value}")
+    return "\n".join(lines)
