@@ -136,7 +136,7 @@ def test_every_anchor_that_has_an_answer_is_asked_at_times() -> None:
 
 
 def slow_loss(logits: list[list[float]], deltas: Tensor, target: rpn.RpnTargets) -> tuple[float, float]:
-    """Cross-entropy of the asked pairs, smooth L1 (beta 1/9) of the positive ones; each over the number of its pairs."""
+    """Cross-entropy of the asked pairs, smooth L1 (beta 1/9) of the positive ones, each over their number."""
     entropies, distances = [], []
     for a, row in enumerate(target.label_AR.tolist()):
         for r, label in enumerate(row):

@@ -15,7 +15,7 @@ from carpal.data.store import open_store
 from carpal.errors import CarpalError, ConfigError
 from carpal.model import losses, weights
 from carpal.model.alanet import ALANet, Output
-from carpal.training import augment, checkpoint, distributed
+from carpal.training import augment, checkpoint, distributed, provenance
 from carpal.training.config import Run, as_dict, resolve
 from carpal.training.distributed import World
 from carpal.training.log import Log
@@ -49,7 +49,11 @@ def train(run: Run, out: Path) -> Path:
                 checkpoint.save(out, step + 1, model, optimiser, run)
             world.barrier()
     if world.main:
-        meta = {"name": run.name, "version": carpal.__version__, "training": as_dict(run)}
+        meta = {
+            "name": run.name,
+            "version": carpal.__version__,
+            "training": provenance.describe(run, mixture, world, out),
+        }
         weights.save(out / f"{run.name}.safetensors", model, meta)
     distributed.leave(world)
     return out / f"{run.name}.safetensors"

@@ -70,12 +70,12 @@ def radiographs() -> Run:
 
     `carpal train radiographs --data images256 annotated128 --set start=runs/thumbs/thumbs.safetensors
     --out runs/radiographs`, where `annotated128` holds the thumbnails of the hands with regions, of which an epoch
-    takes a third. Fold 0 is held out.
+    takes four fifths: only 97 of the radiographs trained on have regions. Fold 0 is held out.
     """
     return Run(
         name="radiographs",
         model=ModelConfig(long_side=256, box_size=32),
-        data=Data(holdout=0, repeats=(1.0, 0.35)),
+        data=Data(holdout=0, repeats=(1.0, 0.8)),
         augment=Augment(flip=0.5, scale=0.15, rotate=30.0, shift=0.04, intensity=0.15),
         optim=Optim(lr=6e-4, trunk_lr=0.3, weight_decay=0.01, batch=16, clip=5.0, freeze_stages=1),
         schedule=Schedule(steps=560, warmup=20, cosine=True, save_every=40),

@@ -1,0 +1,74 @@
+"""Where weights come from: written into their sidecar, and from there into the exported file's and the model card."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from carpal.data.dataset import Mixture
+from carpal.errors import WeightsError
+from carpal.model import weights
+from carpal.training.config import Run, as_dict, resolve
+from carpal.training.distributed import World
+
+
+def describe(run: Run, mixture: Mixture, world: World, out: Path) -> dict[str, Any]:
+    """The run with names instead of paths, what it was trained on and with, for how long, and what it started from."""
+    settings = as_dict(run)
+    settings["data"]["stores"] = [resolve(path).name for path in run.data.stores]
+    settings["start"] = resolve(run.start).name if run.start else "random"
+    return settings | {
+        "examples_an_epoch": len(mixture),
+        "epochs": round(run.schedule.steps * run.optim.batch / len(mixture), 2),
+        "hours": round(hours(out / "metrics.jsonl"), 2),
+        "hardware": f"{world.size} x {device_name(world.device)}",
+        "torch": torch.__version__,
+        "commit": commit(),
+        "started_from": ancestor(run),
+    }
+
+
+def ancestor(run: Run) -> dict[str, Any]:
+    """How the weights that the run started from were trained; their hash alone where they say nothing of it."""
+    if not run.start:
+        return {}
+    path = resolve(run.start)
+    try:
+        sidecar = weights.read_sidecar(path)
+    except WeightsError:
+        return {"sha256": weights.sha256(path)}
+    return {"sha256": sidecar["sha256"], "training": sidecar.get("training", {})}
+
+
+def hours(metrics: Path) -> float:
+    """Hours of training, over all the sessions of a run that was resumed."""
+    total = before = 0.0
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        seconds = json.loads(line)["seconds"]
+        total += seconds - before if seconds >= before else seconds  # the clock restarts when a run is resumed
+        before = seconds
+    return total / 3600
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's and its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+
+
+def commit() -> str | None:
+    """The commit that this package is a checkout of, "+" where it was changed since; None outside a checkout."""
+    folder = Path(__file__).parent
+    git = ["git", "-C", str(folder)]
+    try:
+        name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return name.stdout.strip() + ("+" if changed.stdout else "")

@@ -1,0 +1,50 @@
+"""A sidecar says how its weights were made, and names no path of the machine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from carpal.model import weights
+from carpal.model.alanet import ALANet, ModelConfig
+from carpal.training import provenance, recipes
+from carpal.training.config import Data
+from carpal.training.distributed import World
+
+
+def write_metrics(path: Path, seconds: list[float]) -> None:
+    path.write_text("".join(json.dumps({"step": i, "seconds": s}) + "\n" for i, s in enumerate(seconds)))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "total"),
+    [([10.0, 20.0, 3600.0], 3600.0), ([900.0, 1800.0, 50.0, 1800.0], 3600.0), ([], 0.0)],
+)
+def test_hours_add_up_over_a_resumed_run(tmp_path: Path, seconds: list[float], total: float) -> None:
+    write_metrics(tmp_path / "metrics.jsonl", seconds)
+    assert provenance.hours(tmp_path / "metrics.jsonl") == pytest.approx(total / 3600)
+
+
+def test_the_chain_of_starts_is_kept_and_no_path(tmp_path: Path) -> None:
+    first = tmp_path / "secret-folder" / "first.safetensors"
+    first.parent.mkdir()
+    meta = {"name": "first", "version": "0", "training": {"name": "thumbs", "hours": 0.5}}
+    weights.save(first, ALANet(ModelConfig(width=8, long_side=64, box_size=8)), meta)
+    write_metrics(tmp_path / "metrics.jsonl", [36.0])
+    run = replace(recipes.smoke(), start=str(first), data=Data(stores=(str(first.parent / "store"),)), seed=3)
+    told = provenance.describe(run, [0] * 48, World(0, 1, torch.device("cpu")), tmp_path)  # type: ignore[arg-type]
+    assert told["started_from"] == {"sha256": weights.sha256(first), "training": meta["training"]}
+    assert (told["start"], told["data"]["stores"]) == ("first.safetensors", ["store"])
+    assert (told["examples_an_epoch"], told["epochs"], told["hours"]) == (48, 10.0, 0.01)
+    assert "secret-folder" not in json.dumps(told)
+
+
+def test_foreign_weights_are_known_by_their_hash(tmp_path: Path) -> None:
+    path = tmp_path / "imagenet.safetensors"
+    path.write_bytes(b"foreign")
+    assert provenance.ancestor(replace(recipes.smoke(), start=str(path))) == {"sha256": weights.sha256(path)}
+    assert provenance.ancestor(recipes.smoke()) == {}
