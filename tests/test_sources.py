@@ -47,6 +47,11 @@ def test_ages_and_regions_may_each_be_absent(folder: Path, capsys: pytest.Captur
     assert "1 annotated hands have no image" in said
 
 
+def test_annotated_keeps_only_hands_with_regions(folder: Path) -> None:
+    prepare_from(folder, folder.parent / "store", long_side=64, regions=folder / "regions.csv", annotated=True)
+    assert [row.id for row in open_store(folder.parent / "store").rows] == ["a", "c"]
+
+
 def test_regions_alone_make_a_store(folder: Path) -> None:
     (folder / "labels.csv").unlink()
     prepare_from(folder, folder.parent / "store", long_side=64, regions=folder / "regions.csv")

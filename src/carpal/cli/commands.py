@@ -127,6 +127,7 @@ def run_prepare(arguments: Namespace) -> int:
         labels=arguments.labels,
         order=arguments.order.split(",") if arguments.order else None,
         overwrite=arguments.overwrite,
+        annotated=arguments.annotated,
     )
     print(facts({"store": str(arguments.out), "long_side": manifest.long_side, **manifest.counts}))
     return 0

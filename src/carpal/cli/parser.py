@@ -145,6 +145,7 @@ def _prepare(commands: Any) -> None:
         default="images",
         help="which images of a folder that has both (default: images)",
     )
+    group.add_argument("--annotated", action="store_true", help="only the hands that have regions")
     group = parser.add_argument_group("output")
     _path(group, "--out", "DIR", "the store", required=True)
     group.add_argument(

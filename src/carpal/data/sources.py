@@ -34,8 +34,9 @@ def prepare_from(
     labels: Path | str | None = None,
     order: Sequence[str] | None = None,
     overwrite: bool = False,
+    annotated: bool = False,
 ) -> Manifest:
-    """Recognises what `source` is and prepares it into the store `out`.
+    """Recognises what `source` is and prepares it into the store `out`; `annotated` keeps only hands with regions.
 
     kind: "images", or "thumbs" for our folder's thumbnails. regions: points, boxes, VOC folder or key-point JSON, in
     the `order` of its key points. labels: the table, where the folder has none or several. Raises DataError
@@ -49,6 +50,8 @@ def prepare_from(
         raise ConfigError(f"The long side must be 32 to 4096 pixels - got {long_side} - the paper's is 512.")
     regions, labels = (None if path is None else Path(path) for path in (regions, labels))
     samples = collect(source, kind, regions, labels, order)
+    if annotated:
+        samples = [sample for sample in samples if sample.regions is not None]
     return prepare(samples, out, long_side, overwrite)
 
 
