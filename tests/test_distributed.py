@@ -26,9 +26,9 @@ WORKER = """
 import contextlib, json, sys
 from pathlib import Path
 import torch
-from carpal.training import config, log, loop
+from carpal.training import config, distributed, log, loop
 
-loop.autocast = lambda world: contextlib.nullcontext()
+distributed.autocast = lambda world: contextlib.nullcontext()
 log._tensorboard = lambda folder, resume_step: None
 torch.cuda.is_available = lambda: False
 torch.set_num_threads(1)
@@ -103,7 +103,7 @@ def start_two(folder: Path, run: Run) -> Path:
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "autocast", lambda world: contextlib.nullcontext())
+    monkeypatch.setattr(distributed, "autocast", lambda world: contextlib.nullcontext())
     monkeypatch.setattr(log, "_tensorboard", lambda folder, resume_step: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     write_dataset(tmp_path / "drawn", 5, seed=3, height=96)

@@ -24,7 +24,7 @@ from carpal.data.synthetic import draw_hand
 from carpal.errors import ConfigError
 from carpal.model import losses, weights
 from carpal.model.alanet import ALANet, ModelConfig
-from carpal.training import augment, checkpoint, config, log, loop, recipes
+from carpal.training import augment, checkpoint, config, distributed, log, loop, recipes
 from carpal.training.config import Augment, Data, Optim, Run, Schedule
 from carpal.training.distributed import World
 from carpal.types import Sex
@@ -37,7 +37,7 @@ TINY = ModelConfig(width=8, long_side=SIDE, box_size=16, roi_features=16)
 @pytest.fixture(autouse=True)
 def _exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Float32, one thread, deterministic, no TensorBoard."""
-    monkeypatch.setattr(loop, "autocast", lambda world: contextlib.nullcontext())
+    monkeypatch.setattr(distributed, "autocast", lambda world: contextlib.nullcontext())
     monkeypatch.setattr(log, "_tensorboard", lambda folder, resume_step: None)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -297,4 +297,4 @@ def test_targets_are_on_the_canvas_with_the_place_seeds(stores: dict[str, str]) 
     assert target.seeds_B.tolist() == batch.seeds
     assert torch.equal(target.months_B, batch.months_B)
     assert torch.equal(male_B, batch.male_B)
-    assert losses.counts(target).tolist() == [4, 4]
+    assert losses.counts(target).tolist() == [4, 4, 4]

@@ -28,8 +28,8 @@ def assessment(side: float = 20) -> Assessment:
 
 
 def radiograph(height: int = 250, width: int = 200) -> Radiograph:
-    rng = np.random.default_rng(0)
-    return Radiograph(rng.integers(0, 255, (height, width)).astype(np.uint8), "hand.png")
+    slope_HW = np.add.outer(np.linspace(0, 120, height), np.linspace(0, 130, width))
+    return Radiograph(slope_HW.astype(np.uint8), "hand.png")
 
 
 def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:

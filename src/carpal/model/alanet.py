@@ -64,7 +64,7 @@ class Output(NamedTuple):
 
 
 class ALANet(nn.Module):
-    """The whole network. `image_B1HW` holds grey values 0..255, sides multiples of 32; `male_B` is 1 or 0."""
+    """The whole network. `image_B1HW` holds grey values 0..255, sides multiples of 16; `male_B` is 1 or 0."""
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()

@@ -27,8 +27,9 @@ class Targets(NamedTuple):
 
 
 def counts(target: Targets) -> Tensor:
-    """(examples with an age, examples with regions): what the sums below are divided by."""
-    return torch.stack([(~target.months_B.isnan()).sum(), target.known_BR.any(1).sum()]).to(torch.float32)
+    """Examples (with an age, with regions, with both): what the sums below are divided by."""
+    has_age_B, annotated_B = ~target.months_B.isnan(), target.known_BR.any(1)
+    return torch.stack([has_age_B.sum(), annotated_B.sum(), (has_age_B & annotated_B).sum()]).to(torch.float32)
 
 
 def annotated_boxes(target: Targets, box_size: int, image_size: tuple[int, int] | torch.Size) -> Tensor:
@@ -39,9 +40,9 @@ def annotated_boxes(target: Targets, box_size: int, image_size: tuple[int, int] 
     return boxes.clip(boxes.centred(points_BR2, box_size), height, width)
 
 
-def total(output: Output, target: Targets, counts_2: Tensor, box_size: int) -> dict[str, Tensor]:
-    """Every term of eq. 2 that this network has, and their sum as "total"; `counts_2` as from `counts`."""
-    aged, annotated = counts_2.clamp(min=1)
+def total(output: Output, target: Targets, counts_3: Tensor, box_size: int) -> dict[str, Tensor]:
+    """Every term of eq. 2 that this network has, and their sum as "total"; `counts_3` as from `counts`."""
+    aged, annotated, both = counts_3.clamp(min=1)
     has_age_B = ~target.months_B.isnan()
     months_B = target.months_B.nan_to_num(0.0)
     terms = {"ord": (ordinal.loss(output.logits_BK, months_B) * has_age_B).sum() / aged}
@@ -50,7 +51,7 @@ def total(output: Output, target: Targets, counts_2: Tensor, box_size: int) -> d
         each_BR = ordinal.loss(output.patch_logits_BRK, months_B[:, None].expand(-1, regions))
         asked_BR = target.known_BR if output.scores_BR is None else torch.ones_like(target.known_BR)
         mean_B = (each_BR * asked_BR).sum(1) / asked_BR.sum(1).clamp(min=1)
-        terms["patch"] = (mean_B * has_age_B).sum() / aged
+        terms["patch"] = (mean_B * has_age_B).sum() / (both if output.scores_BR is None else aged)
     if output.rpn is not None:
         objectness, box = _rpn_sums(output.rpn, target, box_size)
         terms["rpn_objectness"], terms["rpn_box"] = objectness / annotated, box / annotated

@@ -101,9 +101,12 @@ def find_place(
         x = min(max(middle_x + reach * cos - width / 2, 2), size[0] - width - 2)
         y = min(max(middle_y + reach * sin - height / 2, 2), size[1] - height - 2)
         place = (x, y, x + width, y + height)
+        distance = math.hypot(x + width / 2 - middle_x, y + height / 2 - middle_y)
+        if distance >= best_cost:
+            continue
         covered = sum(_overlap(place, other) for other in boxes) + 4 * sum(_overlap(place, other) for other in taken)
         mistakable = any(_gap(place, other) < _gap(place, box) for other in boxes)
-        cost = math.hypot(x + width / 2 - middle_x, y + height / 2 - middle_y) + covered + MISTAKABLE * mistakable
+        cost = distance + covered + MISTAKABLE * mistakable
         if cost < best_cost:
             best, best_cost = place, cost
     return best

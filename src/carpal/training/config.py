@@ -24,6 +24,8 @@ class Data:
     """The fold (0-4) whose hands, radiographs and thumbnails alike, are never trained on."""
     regions_only: bool = False
     """Keep only hands with annotated regions (for the detector's own ablation)."""
+    ages: bool = True
+    """Whether ages are trained; without them the region proposal network learns alone (Table 2, row 1)."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 
@@ -65,3 +66,12 @@ def sum_gradients(model: torch.nn.Module, world: World) -> None:
     parts = torch.split(flat, [g.numel() for g in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
+
+
+def autocast(world: World) -> contextlib.AbstractContextManager[None]:
+    """bf16 where the machine computes in it: GPUs, and CPUs with AVX-512 or AMX bf16 instructions."""
+    if world.device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16)
+    if torch.cpu._is_avx512_bf16_supported():
+        return torch.autocast("cpu", torch.bfloat16)
+    return contextlib.nullcontext()

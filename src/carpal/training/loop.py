@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from pathlib import Path
@@ -68,12 +67,12 @@ def train_step(
         group["lr"] = learning_rate(run, step) * group["factor"]
     optimiser.zero_grad(set_to_none=True)
     prepared = [place(run, batch, world) for batch in micro_batches(run, step, mixture, world)]
-    counts_2 = world.sum(torch.stack([losses.counts(target) for _, _, target in prepared]).sum(0))
+    counts_3 = world.sum(torch.stack([losses.counts(target) for _, _, target in prepared]).sum(0))
     sums: dict[str, torch.Tensor] = {}
     for image_B1HW, male_B, target in prepared:
-        with autocast(world):
+        with distributed.autocast(world):
             output = forward(run, model, image_B1HW, male_B, target)
-        terms = losses.total(_in_float(output), target, counts_2, run.model.box_size)
+        terms = losses.total(_in_float(output), target, counts_3, run.model.box_size)
         terms["total"].backward()  # type: ignore[no-untyped-call]
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach()
@@ -81,8 +80,9 @@ def train_step(
     total = {name: float(world.sum(value.clone())) for name, value in sums.items()}
     if not math.isfinite(total["total"]):
         raise Diverged(f"The loss is {total['total']} at step {step}: lower optim.lr, or set optim.clip to 1.")
-    if run.optim.clip:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), run.optim.clip)
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), run.optim.clip or math.inf)
+    if not math.isfinite(norm):
+        raise Diverged(f"The gradient's norm is {norm} at step {step}: lower optim.lr, or set optim.clip to 1.")
     optimiser.step()
     return total
 
@@ -104,6 +104,8 @@ def place(run: Run, batch: Batch, world: World) -> tuple[torch.Tensor, torch.Ten
     source = augment.Picture(pixels_B1HW, size_B2, points_BR2, known_BR)
     canvas = augment.canvas_size(run.model.long_side)
     image_B1HW, points_BR2, known_BR = augment.apply(source, batch.seeds, run.augment, canvas)
+    if not run.data.ages:
+        months_B = torch.full_like(months_B, math.nan)
     target = losses.Targets(months_B, points_BR2, known_BR, torch.tensor(batch.seeds))
     return image_B1HW.contiguous(memory_format=torch.channels_last), male_B, target
 
@@ -181,15 +183,6 @@ def frozen_stages(run: Run, model: ALANet) -> list[torch.nn.Module]:
     trunk, stages = model.trunk, run.optim.freeze_stages
     layers = [trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4]
     return [trunk.conv1, trunk.bn1, *layers[:stages]] if stages else []
-
-
-def autocast(world: World) -> contextlib.AbstractContextManager[None]:
-    """bf16 where the machine computes in it: GPUs, and CPUs with AVX-512 or AMX bf16 instructions."""
-    if world.device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16)
-    if torch.cpu._is_avx512_bf16_supported():
-        return torch.autocast("cpu", torch.bfloat16)
-    return contextlib.nullcontext()
 
 
 def _in_float(output: Output) -> Output:

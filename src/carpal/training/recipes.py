@@ -39,9 +39,9 @@ def patch() -> Run:
 
 
 def vanilla_rpn() -> Run:
-    """Table 2, row 1: the region proposal network alone (paper: AP 86.2)."""
+    """Table 2, row 1: the region proposal network alone, without any age (paper: AP 86.2)."""
     model = ModelConfig(regions="anonymous", local=False, patch=False)
-    return replace(alanet(), name="vanilla_rpn", model=model, data=Data(regions_only=True))
+    return replace(alanet(), name="vanilla_rpn", model=model, data=Data(regions_only=True, ages=False))
 
 
 def anonymous() -> Run:
