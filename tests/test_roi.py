@@ -73,7 +73,6 @@ def test_pick_top_equals_torchvision() -> None:
         assert (best_BR[b, len(kept) :] == -1).all()
 
 
-@pytest.mark.xfail(strict=True, reason="a chosen box is only suppressed by its overlap with itself, which is 0 here")
 def test_pick_top_takes_a_box_without_area_once() -> None:
     """A proposal that lies outside the image is clipped to nothing; it overlaps not even itself."""
     boxes_BA4 = torch.tensor([[[0.0, 0, 0, 64], [10, 10, 74, 74], [100, 10, 164, 74]]])

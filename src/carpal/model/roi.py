@@ -34,7 +34,7 @@ def pick_top(scores_BA: Tensor, boxes_BA4: Tensor, count: int, max_iou: float = 
         chosen.append(best_B)
         chosen_scores.append(score_B)
         row_BA = overlap_BAA.gather(1, best_B[:, None, None].expand(-1, 1, overlap_BAA.shape[2])).squeeze(1)
-        alive_BA = torch.where(row_BA > max_iou, -1.0, alive_BA)
+        alive_BA = torch.where(row_BA > max_iou, -1.0, alive_BA).scatter(1, best_B[:, None], -1.0)
     index_BR = torch.stack(chosen, 1)
     return boxes_BA4.gather(1, index_BR[..., None].expand(-1, -1, 4)), torch.stack(chosen_scores, 1)
 
