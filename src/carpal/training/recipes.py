@@ -78,7 +78,7 @@ def radiographs() -> Run:
         data=Data(holdout=0, repeats=(1.0, 0.8)),
         augment=Augment(flip=0.5, scale=0.15, rotate=30.0, shift=0.04, intensity=0.15),
         optim=Optim(lr=3e-4, trunk_lr=0.5, weight_decay=0.01, batch=16, clip=5.0, freeze_stages=1),
-        schedule=Schedule(steps=490, warmup=20, cosine=True, save_every=40),
+        schedule=Schedule(steps=540, warmup=10, cosine=True, save_every=40),
     )
 
 
