@@ -21,7 +21,7 @@ import torch
 from carpal.errors import ConfigError, WeightsError
 from carpal.inference.eager import Deployed
 from carpal.inference.info import WeightsInfo, read_info, sha256_of, sidecar_of
-from carpal.inference.parity import measure
+from carpal.inference.parity import EXACT, STORED, measure
 from carpal.model.weights import load
 
 OPSET: Final = 18
@@ -39,23 +39,29 @@ def export(
     """Writes `out` (.onnx) and its sidecar from a .safetensors file, or from the folder of a finished run.
 
     `name` and `version` default to the file's stem and the source's version; `storage` is "float16" or "float32".
-    Raises WeightsError with the measured differences where the exported network disagrees with PyTorch.
+    Raises WeightsError with the measured differences where the exported network disagrees with PyTorch: at first with
+    the same float32 weights, which shows that the graph is right, then as stored, which shows what rounding costs.
     """
     source, out = find_weights(Path(source)), Path(out)
     _check_out(source, out, storage)
     network, meta = load(source)
     deployed = Deployed(network)
-    content = to_onnx(deployed, network.config.long_side, storage)
-    parity = measure(deployed, content, network.config.long_side)
+    long_side = network.config.long_side
+    content = to_onnx(deployed, long_side)
+    parity = {"float32": measure(deployed, content, long_side, EXACT)}
+    if storage == "float16":
+        content = halved(content)
+        parity["float16"] = measure(deployed, content, long_side, STORED)
     sidecar = {
         "name": name or out.stem,
         "version": version or str(meta.get("version", "unknown")),
         "sha256": "",
-        "long_side": network.config.long_side,
+        "long_side": long_side,
         "regions": deployed.regions,
         "architecture": meta["architecture"],
         "training": meta.get("training", {}),
-        "parity": parity | {"storage": storage, "torch": torch.__version__},
+        "storage": storage,
+        "parity": parity | {"torch": torch.__version__},
         "licence": LICENCE,
     }
     _put_in_place(out, content, sidecar)
@@ -78,7 +84,7 @@ def find_weights(source: Path) -> Path:
     )
 
 
-def to_onnx(deployed: Deployed, long_side: int, storage: str = "float16") -> bytes:
+def to_onnx(deployed: Deployed, long_side: int) -> bytes:
     """The network as the bytes of an ONNX file with dynamic batch, height and width."""
     import onnx
 
@@ -99,15 +105,22 @@ def to_onnx(deployed: Deployed, long_side: int, storage: str = "float16") -> byt
             dynamic_shapes=sizes,
         )
     assert program is not None
-    model = program.model_proto
-    if storage == "float16":
-        halve(model)
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString())
+    onnx.checker.check_model(program.model_proto)
+    return bytes(program.model_proto.SerializeToString())
 
 
 _DIMENSIONS: Final = {"batch": 1024, "rows": 128, "columns": 128}
 """Largest batch, and largest height and width in units of 32 pixels, that the file declares."""
+
+
+def halved(content: bytes) -> bytes:
+    """The bytes of an ONNX file with its large weights in float16."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    halve(model)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 def halve(model: Any) -> None:

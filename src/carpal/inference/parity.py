@@ -7,7 +7,7 @@ it; and PyTorch, given the exported boxes, must read the same ages from them.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,18 @@ from carpal.inference.eager import Deployed
 from carpal.inference.onnx_runtime import check_contract, open_session
 from carpal.model import boxes, ordinal
 
-MAX_MONTHS, MAX_PIXELS = 0.05, 0.5
-"""Largest difference of an age and of a box's side that an exported file may have."""
+
+class Limits(NamedTuple):
+    """Largest differences that an exported file may show: an age in months, a box's side in pixels."""
+
+    months: float
+    pixels: float
+
+
+EXACT: Final = Limits(0.01, 0.05)
+"""For the same float32 weights: anything more is a mistake in the graph."""
+STORED: Final = Limits(0.25, 0.5)
+"""For weights rounded to float16 in the file: what that may cost, far below what a reader can see."""
 TIE: Final = 0.002
 """Proposals whose scores differ by less are equally good."""
 ASPECTS: Final = (0.78, 0.6, 1.0, 1.35)
@@ -30,10 +40,10 @@ BATCHES: Final = (1, 2, 3)
 Differences = dict[str, NDArray[Any]]
 
 
-def measure(deployed: Deployed, content: bytes, long_side: int) -> dict[str, Any]:
+def measure(deployed: Deployed, content: bytes, long_side: int, limits: Limits) -> dict[str, Any]:
     """Runs the ONNX file's bytes and the PyTorch network on the same phantoms; returns max and mean differences.
 
-    Raises WeightsError where an age differs by more than 0.05 months or a box by more than 0.5 pixels.
+    Raises WeightsError where an age or a box differs by more than the limits.
     """
     session = open_session(content)
     check_contract(session, "the exported network", [value.name for value in session.get_outputs()])
@@ -45,7 +55,7 @@ def measure(deployed: Deployed, content: bytes, long_side: int) -> dict[str, Any
         collected.append(compare(deployed, session, image_B1HW, (np.arange(batch) % 2).astype(np.float32)))
         shapes.append(list(image_B1HW.shape))
     summary = {name: _summary([each[name] for each in collected]) for name in collected[0]}
-    _refuse(summary)
+    _refuse(summary, limits)
     return {"shapes": shapes, **summary}
 
 
@@ -108,11 +118,12 @@ def _summary(values: list[NDArray[Any]]) -> dict[str, float]:
     return {"max": float(f"{together.max():.3g}"), "mean": float(f"{together.mean():.3g}")}
 
 
-def _refuse(summary: dict[str, dict[str, float]]) -> None:
-    limits = {"months": (MAX_MONTHS, "months"), "region_months": (MAX_MONTHS, "months"), "boxes": (MAX_PIXELS, "px")}
+def _refuse(summary: dict[str, dict[str, float]], limits: Limits) -> None:
+    months, pixels = (limits.months, "months"), (limits.pixels, "px")
+    allowed = {"months": months, "region_months": months, "boxes": pixels}
     broken = [
         f"{name}: max {summary[name]['max']:g}, mean {summary[name]['mean']:g} {unit}, allowed {limit:g}"
-        for name, (limit, unit) in limits.items()
+        for name, (limit, unit) in allowed.items()
         if name in summary and not summary[name]["max"] <= limit
     ]
     if broken:
