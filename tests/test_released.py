@@ -19,7 +19,7 @@ from carpal.types import Assessment, Radiograph, Sex
 
 pytest.importorskip("onnxruntime")
 
-from carpal.inference.engine import Engine, open_engine  # noqa: E402
+from carpal.inference.engine import Engine, open_engine
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HALF_A_MONTH = 0.5
