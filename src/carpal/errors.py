@@ -8,7 +8,8 @@
     ├─ ConfigError             a setting outside its range, an unknown recipe
     ├─ WeightsError            wrong hash, another architecture, missing or unexpected names
     ├─ BackendError            a runtime that is not installed or cannot open the file
-    └─ DataError               a data folder that is broken, half copied or mislabelled
+    ├─ DataError               a data folder that is broken, half copied or mislabelled
+    └─ Diverged                training whose loss is no number any more
 
 `code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
 """
@@ -74,3 +75,9 @@ class DataError(CarpalError):
 
     code = "bad-data"
     exit_code = 3
+
+
+class Diverged(CarpalError):
+    """The loss or the gradient of a training run is not a number any more."""
+
+    code = "diverged"

@@ -11,19 +11,13 @@ import torch
 import carpal
 from carpal.data.dataset import Batch, Mixture
 from carpal.data.store import open_store
-from carpal.errors import CarpalError, ConfigError
+from carpal.errors import ConfigError, Diverged
 from carpal.model import losses, weights
 from carpal.model.alanet import ALANet, Output
 from carpal.training import augment, checkpoint, distributed, provenance
 from carpal.training.config import Run, as_dict, resolve
 from carpal.training.distributed import World
 from carpal.training.log import Log
-
-
-class Diverged(CarpalError):
-    """The loss is not a number any more."""
-
-    code = "diverged"
 
 
 def train(run: Run, out: Path) -> Path:
