@@ -165,15 +165,15 @@ def test_both_backends_give_the_same_reading(tiny_onnx: Path, tiny_weights: Path
 
 
 def test_the_tiny_network_listens_to_sex_and_image(tiny_onnx: Path, drawn_hand: Radiograph) -> None:
-    """Otherwise the parity above would say nothing."""
+    """By more than an export may be off (`parity.EXACT`), or the parity above would say nothing."""
     engine = open_engine(tiny_onnx, threads=1)
     image_HW = pad(preprocess(drawn_hand.pixels_HW, 128).pixels_HW)
     female, male, mirrored = (
         engine.run(image, sex).months
         for image, sex in ((image_HW, False), (image_HW, True), (image_HW[:, ::-1], False))
     )
-    assert abs(female - male) > 0.05
-    assert abs(female - mirrored) > 0.05
+    assert abs(female - male) > 0.01
+    assert abs(female - mirrored) > 0.01
 
 
 def test_an_image_that_is_not_padded_is_our_mistake(tiny_onnx: Path) -> None:

@@ -57,6 +57,12 @@ def test_weights_are_stored_in_half_and_norms_folded(tiny_onnx: Path, tiny_netwo
     assert tiny_onnx.stat().st_size < 2 * parameters + 600_000  # the rest: biases, and the graph itself
 
 
+def test_no_path_of_the_machine_is_in_the_file(tiny_onnx: Path) -> None:
+    content = tiny_onnx.read_bytes()
+    assert str(Path(module.__file__).parents[1]).encode() not in content
+    assert b".py" not in content
+
+
 @pytest.mark.parametrize("shape", [(1, 96, 64), (3, 160, 128), (2, 64, 224)])
 def test_batch_height_and_width_are_free(tiny_onnx: Path, tiny_network: Any, shape: tuple[int, int, int]) -> None:
     batch, height, width = shape

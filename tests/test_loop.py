@@ -106,7 +106,7 @@ def test_the_loss_falls_and_everything_is_written(stores: dict[str, str], tmp_pa
     model, sidecar = weights.load(path)
     assert path.name == "tiny.safetensors"
     assert model.config == TINY
-    assert config.from_dict(sidecar["training"]) == run
+    assert sidecar["training"]["schedule"] == config.as_dict(run)["schedule"] | {"drops": list(run.schedule.drops)}
     assert config.from_dict(json.loads((tmp_path / "out" / "run.json").read_text(encoding="utf-8"))) == run
 
 

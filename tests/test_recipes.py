@@ -43,7 +43,8 @@ def test_an_ablation_differs_from_alanet_in_its_switches_only(name: str) -> None
     assert run.name == name
     same = replace(run, name="alanet", model=ModelConfig(), data=Data())
     assert same == recipes.alanet()
-    assert run.data == Data(regions_only=name == "vanilla_rpn")
+    alone = name == "vanilla_rpn"
+    assert run.data == Data(regions_only=alone, ages=not alone)
 
 
 @pytest.mark.parametrize("name", PAPER)

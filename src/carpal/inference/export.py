@@ -105,12 +105,22 @@ def to_onnx(deployed: Deployed, long_side: int) -> bytes:
             dynamic_shapes=sizes,
         )
     assert program is not None
-    onnx.checker.check_model(program.model_proto)
-    return bytes(program.model_proto.SerializeToString())
+    model = program.model_proto
+    strip(model)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
 
 
 _DIMENSIONS: Final = {"batch": 1024, "rows": 128, "columns": 128}
 """Largest batch, and largest height and width in units of 32 pixels, that the file declares."""
+
+
+def strip(model: Any) -> None:
+    """Removes the exporter's notes, which hold the paths of this machine's source files. Changes `model` in place."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.value_info, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
 
 
 def halved(content: bytes) -> bytes:
