@@ -29,6 +29,7 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+import carpal
 from carpal.anatomy import REGIONS
 from carpal.data.keypoints import Annotation
 from carpal.data.store import (
@@ -219,7 +220,7 @@ def _write_manifest(
     annotated = points[:, :, 2].any(axis=1)
     manifest = Manifest(
         format=FORMAT,
-        carpal=_version(),
+        carpal=carpal.__version__,
         long_side=long_side,
         preprocess=preprocess_parameters(),
         counts={
@@ -235,15 +236,6 @@ def _write_manifest(
     )
     (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1) + "\n", encoding="utf-8")
     return manifest
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("carpal")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 def progress(items: Sequence[Sample], title: str) -> Iterator[Sample]:

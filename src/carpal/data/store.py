@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,11 +78,8 @@ def preprocess_parameters() -> dict[str, float]:
 
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, as hex."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        for block in iter(partial(file.read, 1 << 22), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_store(path: Path | str, verify: bool = False) -> Store:

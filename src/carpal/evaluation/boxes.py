@@ -171,3 +171,8 @@ def _region(errors_N: NDArray[np.float64]) -> dict[str, Any]:
 
 def _as_dict(precision: AveragePrecision | None) -> dict[str, float | None]:
     return dict.fromkeys(AveragePrecision._fields) if precision is None else dict(precision._asdict())
+
+
+def percent(share: float | None) -> str:
+    """A share for people: 0.055 -> "5.5 %", "-" where there is none."""
+    return "-" if share is None else f"{100 * share:.1f} %"

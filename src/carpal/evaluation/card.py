@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from carpal.errors import DataError
+from carpal.evaluation.boxes import percent
 
 REPORT_KEYS: Final = ("n", "mae", "mae_ci95", "rmse", "bias", "by_sex", "by_age", "regions", "model", "command", "date")
 SIDECAR_KEYS: Final = ("name", "version", "sha256", "training")
@@ -93,8 +94,8 @@ def _regions(regions: dict[str, Any] | None) -> str:
     by_region = [(name, row) for name, row in regions["by_region"].items() if row["n"]]
     return "\n".join(
         [
-            f"{regions['n']} annotated hands. Centre error: mean {_percent(regions['mean_centre_error'])} of the hand's"
-            f" length (DIP joints to wrist); {_percent(regions['pck'])} within {_percent(regions['pck_share'])}.",
+            f"{regions['n']} annotated hands. Centre error: mean {percent(regions['mean_centre_error'])} of the hand's"
+            f" length (DIP joints to wrist); {percent(regions['pck'])} within {percent(regions['pck_share'])}.",
             "",
             "| boxes of 64 x 64 px at long side 512 | AP | AP50 | AP75 |",
             "|---|---:|---:|---:|",
@@ -103,17 +104,13 @@ def _regions(regions: dict[str, Any] | None) -> str:
             "",
             "| region | points | mean centre error |",
             "|---|---:|---:|",
-            *(f"| {name} | {row['n']} | {_percent(row['mean_centre_error'])} |" for name, row in by_region),
+            *(f"| {name} | {row['n']} | {percent(row['mean_centre_error'])} |" for name, row in by_region),
         ]
     )
 
 
 def _precision(name: str, values: dict[str, Any]) -> str:
-    return f"| {name} | {_percent(values['ap'])} | {_percent(values['ap50'])} | {_percent(values['ap75'])} |"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
+    return f"| {name} | {percent(values['ap'])} | {percent(values['ap50'])} | {percent(values['ap75'])} |"
 
 
 def _listing(values: dict[str, Any], indent: str = "") -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import GROUPS
 from carpal.data.keypoints import IGNORED, Annotation, prefer_experts, read_points_csv
+from carpal.data.rsna import IMAGE_ENDINGS
 from carpal.data.tables import Line, few, number, plain, read_table, truth
 from carpal.errors import DataError
 from carpal.evaluation.boxes import hand_length
@@ -24,7 +25,6 @@ ID_COLUMNS: Final = ("id", "image id", "case id")
 AGE_COLUMNS: Final = ("boneage", "bone age (months)", "ground truth bone age (months)", "bone age")
 SEX_COLUMNS: Final = ("male", "sex", "gender")
 """First ours, then those of the RSNA challenge's validation and test files; compared without case."""
-SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".dcm", ".tif", ".tiff")
 
 
 class Label(NamedTuple):
@@ -76,7 +76,7 @@ def read_labels(path: Path) -> list[Label]:
 def find_images(folder: Path, labels: Sequence[Label], table: Path) -> dict[str, Path]:
     """The file `<id>.png` (or another suffix, in any case) of each label. Raises DataError where none or two are."""
     try:
-        files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+        files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
     except OSError as error:
         raise DataError(f"The images' folder {folder} cannot be read - {error.strerror} - check the path.") from None
     found: defaultdict[str, list[Path]] = defaultdict(list)
@@ -87,7 +87,7 @@ def find_images(folder: Path, labels: Sequence[Label], table: Path) -> dict[str,
         names = few([f"{label.id} (line {label.line})" for label in missing])
         raise DataError(
             f"{folder} lacks the images of some of the {len(labels)} labels in {table} - {names} - "
-            f"put <id>{', <id>'.join(SUFFIXES[:3])} or .dcm there, or drop those lines."
+            f"put <id>{', <id>'.join(IMAGE_ENDINGS[:3])} or .dcm there, or drop those lines."
         )
     doubled = [label.id for label in labels if len(found[label.id]) > 1]
     if doubled:

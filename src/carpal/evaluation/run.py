@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+import carpal
 from carpal.errors import BackendError, CarpalError, ConfigError, InputError
 from carpal.evaluation import age, boxes, labels, plots
+from carpal.evaluation.boxes import percent
 from carpal.imaging.read import read_radiograph
 from carpal.types import Assessment, Sex
 
@@ -90,7 +92,7 @@ def evaluate(
         **_age_report(readings.predictions),
         "regions": boxes.score(readings.hands) if regions else None,
         "model": asdict(engine.model),
-        "carpal": _version(),
+        "carpal": carpal.__version__,
         "command": _command(images, table, out, regions, weights, backend),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "failures": [failure._asdict() for failure in readings.failures],
@@ -111,9 +113,9 @@ def summary(report: dict[str, Any]) -> str:
     if regions := report["regions"]:
         lines.append(
             f"{'regions':<12}n {regions['n']}, "
-            f"centre error {_percent(regions['mean_centre_error'])} of the hand's length, "
-            f"{_percent(regions['pck'])} within {_percent(regions['pck_share'])}, AP {_percent(regions['ap'])}, "
-            f"AP50 {_percent(regions['ap50'])}, AP75 {_percent(regions['ap75'])}"
+            f"centre error {percent(regions['mean_centre_error'])} of the hand's length, "
+            f"{percent(regions['pck'])} within {percent(regions['pck_share'])}, AP {percent(regions['ap'])}, "
+            f"AP50 {percent(regions['ap50'])}, AP75 {percent(regions['ap75'])}"
         )
     if failures := report["failures"]:
         lines.append(f"{'failed':<12}{len(failures)}, listed in {REPORT}")
@@ -214,12 +216,6 @@ def _command(images: Path, table: Path, out: Path, regions: Path | None, weights
     return shlex.join(map(str, [*words, "--weights", weights, "--backend", backend]))
 
 
-def _version() -> str:
-    from carpal import __version__
-
-    return __version__
-
-
 def _line(part: dict[str, Any]) -> str:
     if not part["n"]:
         return "n 0"
@@ -228,7 +224,3 @@ def _line(part: dict[str, Any]) -> str:
         f"n {part['n']}, MAE {part['mae']:.2f} months (95 % interval {low:.2f} to {high:.2f}), "
         f"RMSE {part['rmse']:.2f}, bias {part['bias']:+.2f}"
     )
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f} %"
