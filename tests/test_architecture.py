@@ -34,18 +34,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": BASE | {"imaging"},
     "evaluation": BASE | {"data"},  # its readers of tables
     "evaluation.run": BASE | {"inference", "imaging", "data"},
-    "inference": BASE | {"imaging"},
+    "inference": BASE | {"imaging", "trust"},
     **dict.fromkeys(WITH_TORCH, BASE | {"imaging", "model", "baselines"}),
     "training": BASE | {"imaging", "data", "model", "baselines", "evaluation"},
-    "report": BASE | {"imaging"},
-    "service": BASE | {"inference", "report"},
+    "growth": BASE,
+    "trust": BASE | {"imaging"},
+    "trust.stress": BASE | {"imaging", "inference", "evaluation", "data"},
+    "report": BASE | {"imaging", "growth"},
+    "service": BASE | {"imaging", "inference", "report", "growth"},
 }
 
 # The only places that may name an optional dependency, even inside a function.
 HEAVY: dict[str, set[str]] = {
     "torch": {"model", "baselines", "training", "data.dataset", *WITH_TORCH},
     "safetensors": {"model", "training"},
-    "pydicom": {"imaging"},
+    "pydicom": {"imaging", "report", "service"},
+    "pynetdicom": {"service"},
+    "highdicom": {"report"},
+    "fastapi": {"service"},
+    "reportlab": {"report"},
     "onnxruntime": {"inference"},
     "onnx": {"inference.export"},
     "onnxscript": {"inference.export"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import carpal
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError, UnreadableImage
 from carpal.report import as_json
-from carpal.types import Assessment, Box, ModelId, Region, Sex
+from carpal.types import Assessment, Box, Interval, ModelId, Region, Sex
 
 MODEL = ModelId("alanet", "1.0", "ab" * 32)
 
@@ -23,10 +24,27 @@ def assessment(image: str = "hand.png") -> Assessment:
 
 def test_an_entry_has_exactly_the_promised_keys() -> None:
     entry = as_json.entry(assessment())
-    assert list(entry) == ["image", "sex", "months", "regions", "warnings", "refused", "model", "carpal"]
+    assert list(entry) == ["image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal"]
     assert entry["model"] == {"name": "alanet", "version": "1.0", "sha256": "ab" * 32}
     assert (entry["sex"], entry["months"], entry["warnings"]) == ("female", 135.246, ["small"])
     assert entry["refused"] is None
+    assert entry["interval"] is None
+
+
+def test_an_interval_states_its_bounds_and_its_coverage() -> None:
+    interval = Interval(120.00049, 150.5, 0.9)
+    entry = as_json.entry(replace(assessment(), interval=interval))
+    assert entry["interval"] == {"low": 120.0, "high": 150.5, "coverage": 0.9}
+
+
+@pytest.mark.parametrize("bounds", [(-1, 10, 0.9), (10, 9, 0.9), (0, 229, 0.9), (0, 10, 0), (0, 10, 1)])
+def test_an_interval_off_the_scale_is_refused(bounds: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="an interval needs"):
+        Interval(*bounds)
+
+
+def test_the_entry_ends_with_the_version() -> None:
+    entry = as_json.entry(assessment())
     assert entry["carpal"] == carpal.__version__
 
 

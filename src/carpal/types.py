@@ -7,6 +7,7 @@ Ages are months everywhere.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Any
 
@@ -26,18 +27,40 @@ class Sex(StrEnum):
     MALE = "male"
 
 
+class Side(StrEnum):
+    """Which hand a file says it shows."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What a DICOM file states of the child and the examination besides pixels and sex; None where it does not say.
+
+    `age_months` is the chronological age on the day of the study, from the two dates or, without them, PatientAge.
+    """
+
+    sop_instance_uid: str | None = None
+    study_date: date | None = None
+    birth_date: date | None = None
+    age_months: float | None = None
+    side: Side | None = None
+
+
 @dataclass(frozen=True)
 class Radiograph:
     """A decoded radiograph: grey, one frame, as stored (no normalisation yet, but MONOCHROME1 already inverted).
 
     pixels_HW is uint8, uint16 or float32. `sex` is what the file itself states (DICOM), `warnings` what the reader
-    had to assume.
+    had to assume; `exam` is None for a file that is not DICOM.
     """
 
     pixels_HW: NDArray[Any]
     source: str
     sex: Sex | None = None
     warnings: tuple[str, ...] = ()
+    exam: Exam | None = None
 
     def __post_init__(self) -> None:
         assert self.pixels_HW.ndim == 2, f"a radiograph is H x W, got shape {self.pixels_HW.shape}"
@@ -82,6 +105,19 @@ class ModelId:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """From `low` to `high` months: the reference age lies within it with probability `coverage` (0.9 is 90 %)."""
+
+    low: float
+    high: float
+    coverage: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.low <= self.high <= RANKS - 1 and 0 < self.coverage < 1):
+            raise ValueError(f"an interval needs 0 <= low <= high <= {RANKS - 1} and 0 < coverage < 1, got {self}")
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why no age was given: a code for machines, a sentence for people."""
 
@@ -106,6 +142,8 @@ class Assessment:
     probabilities: tuple[float, ...] = field(repr=False, default=())
     warnings: tuple[str, ...] = ()
     refused: Refusal | None = None
+    interval: Interval | None = None
+    """None for weights whose sidecar holds no calibration."""
 
     def __post_init__(self) -> None:
         if (self.months is None) != (self.refused is not None):

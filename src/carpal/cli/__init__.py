@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
+from importlib import import_module
 
 from carpal.errors import CarpalError
 
@@ -34,8 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERNAL
 
 
-def _run(arguments: object) -> int:
-    from carpal.cli import commands
-
-    command = getattr(commands, f"run_{getattr(arguments, 'command')}")  # noqa: B009 (a Namespace has no types)
-    return int(command(arguments))
+def _run(arguments: Namespace) -> int:
+    commands = import_module(f"carpal.cli.{arguments.module}")
+    return int(getattr(commands, f"run_{arguments.command}")(arguments))

@@ -39,10 +39,13 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(
+def command(
     commands: Any, name: str, summary: str, more: str, examples: str, bad_input: str = "", table: str = ""
 ) -> argparse.ArgumentParser:
-    """A subcommand: what it does, a table if it needs one, options (added by the caller), examples, exit codes."""
+    """A subcommand: what it does, a table if it needs one, options (added by the caller), examples, exit codes.
+
+    It is run by `run_NAME` of `cli/commands.py`, or of the module in `cli/` that `set_defaults(module=...)` names.
+    """
     sentence = textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", WIDTH - 2)
     codes = {
         0: "done",
@@ -59,10 +62,11 @@ def _command(
         formatter_class=Help,
     )
     parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
+    parser.set_defaults(module="commands")
     return parser
 
 
-def _add_network(parser: argparse.ArgumentParser) -> None:
+def add_network(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("network")
     group.add_argument(
         "--weights", default="alanet", metavar="FILE", help="a released name, or a weights file (default: alanet)"
@@ -76,7 +80,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _assess(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "assess",
         "read the bone age and 17 named regions of each radiograph",
@@ -102,11 +106,11 @@ def _assess(commands: Any) -> None:
         metavar="FILE.png",
         help="draw the regions and the age; with several images, FILE-<image's name>.png for each",
     )
-    _add_network(parser)
+    add_network(parser)
 
 
 def _evaluate(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "evaluate",
         "read labelled radiographs and measure the errors",
@@ -121,11 +125,11 @@ def _evaluate(commands: Any) -> None:
     _path(group, "--regions", "CSV", "table of points, as rois17_points.csv: also measure the regions")
     group = parser.add_argument_group("output")
     _path(group, "--out", "DIR", "folder for the results", required=True)
-    _add_network(parser)
+    add_network(parser)
 
 
 def _prepare(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "prepare",
         "decode radiographs once into a store that training reads",
@@ -161,7 +165,7 @@ def _train(commands: Any) -> None:
         textwrap.fill(f"  {name:<{column}}{summary}", WIDTH - 2, subsequent_indent=" " * (column + 2))
         for name, summary in known.items()
     )
-    parser = _command(
+    parser = command(
         commands,
         "train",
         "train a recipe on prepared stores",
@@ -189,7 +193,7 @@ def _train(commands: Any) -> None:
 
 
 def _export(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "export",
         "write trained weights as one ONNX file",
@@ -212,7 +216,7 @@ def _export(commands: Any) -> None:
 
 
 def _info(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "info",
         "say what a weights file is, and check its hash",

@@ -10,9 +10,9 @@ from typing import Any, Final
 import carpal
 from carpal.errors import CarpalError
 from carpal.report import write_atomically
-from carpal.types import Assessment, ModelId, Refusal, Region, Sex
+from carpal.types import Assessment, Interval, ModelId, Refusal, Region, Sex
 
-KEYS: Final = ("image", "sex", "months", "regions", "warnings", "refused", "model", "carpal")
+KEYS: Final = ("image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal")
 """The keys of an entry, in their order. Others rely on them: never rename one."""
 
 
@@ -22,6 +22,7 @@ def entry(assessment: Assessment) -> dict[str, Any]:
         image=assessment.image,
         sex=assessment.sex,
         months=None if assessment.months is None else round(assessment.months, 3),
+        interval=_interval(assessment.interval),
         regions=[_region(region) for region in assessment.regions],
         warnings=list(assessment.warnings),
         refused=assessment.refused,
@@ -32,7 +33,9 @@ def entry(assessment: Assessment) -> dict[str, Any]:
 def refused_entry(image: str, sex: Sex | None, error: CarpalError, model: ModelId) -> dict[str, Any]:
     """The object of an image that could not be read: why, and no age. `sex` is None where nobody stated it."""
     refused = Refusal(error.code, str(error))
-    return _entry(image=image, sex=sex, months=None, regions=[], warnings=[], refused=refused, model=model)
+    return _entry(
+        image=image, sex=sex, months=None, interval=None, regions=[], warnings=[], refused=refused, model=model
+    )
 
 
 def document(entries: Sequence[dict[str, Any]]) -> str:
@@ -50,6 +53,7 @@ def _entry(
     image: str,
     sex: Sex | None,
     months: float | None,
+    interval: dict[str, float] | None,
     regions: list[dict[str, Any]],
     warnings: list[str],
     refused: Refusal | None,
@@ -59,12 +63,19 @@ def _entry(
         "image": image,
         "sex": None if sex is None else str(sex),
         "months": months,
+        "interval": interval,
         "regions": regions,
         "warnings": warnings,
         "refused": None if refused is None else {"code": refused.code, "message": refused.message},
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         "carpal": carpal.__version__,
     }
+
+
+def _interval(interval: Interval | None) -> dict[str, float] | None:
+    if interval is None:
+        return None
+    return {"low": round(interval.low, 3), "high": round(interval.high, 3), "coverage": interval.coverage}
 
 
 def _region(region: Region) -> dict[str, Any]:
