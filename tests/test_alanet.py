@@ -16,7 +16,7 @@ from torch import Tensor
 from carpal import anatomy
 from carpal.data.synthetic import draw_hand
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.model import alanet, losses, ordinal
+from carpal.model import alanet, boxes, losses, naming, ordinal
 from carpal.model.alanet import ALANet, ModelConfig
 from carpal.types import Sex
 
@@ -192,14 +192,16 @@ def test_given_boxes_replace_the_proposals() -> None:
 
 
 def test_proposals_are_where_the_rpn_is_sure() -> None:
-    """The best anchor of each name, moved by that name's own offsets."""
+    """The anchor that `naming` chooses for each name, moved by that name's own offsets."""
     model = network(CONFIGS[0]).eval()
     with torch.no_grad():
         output = model(*noise(96, 128)[:2])
     logits_BAR, deltas_BAR4, anchors_A4 = output.rpn
+    proposals_BAR4 = boxes.clip(boxes.decode(deltas_BAR4, anchors_A4[:, None]), 96, 128)
+    index_BR = naming.choose(torch.sigmoid(logits_BAR), boxes.centres(proposals_BAR4), model.config.long_side)
     for b in range(2):
         for r in range(17):
-            a = int(logits_BAR[b, :, r].argmax())
+            a = int(index_BR[b, r])
             dx, dy, wider, higher = deltas_BAR4[b, a, r].tolist()
             x, y = (float(anchors_A4[a, i] + anchors_A4[a, i + 2]) / 2 + 64 * d for i, d in ((0, dx), (1, dy)))
             half_x, half_y = 32 * math.exp(wider), 32 * math.exp(higher)

@@ -22,6 +22,8 @@ from carpal.inference import parity  # noqa: E402
 from carpal.inference.eager import Deployed  # noqa: E402
 from carpal.inference.export import export, find_weights, halve  # noqa: E402
 from carpal.inference.parity import ASPECTS, compare, phantom  # noqa: E402
+from carpal.model import boxes  # noqa: E402
+from carpal.model.mean_hand import MEAN_HAND  # noqa: E402
 from carpal.model.rpn import RpnOutput  # noqa: E402
 
 
@@ -78,15 +80,18 @@ def test_batch_height_and_width_are_free(tiny_onnx: Path, tiny_network: Any, sha
         assert difference.max() <= limits[name], f"{name}: max {difference.max()}, mean {difference.mean()}"
 
 
-def test_a_box_may_only_be_another_where_the_scores_are_alike() -> None:
-    """Two anchors far apart, one region: the second box is right when it scores within TIE of the first."""
-    rpn = RpnOutput(
-        torch.tensor([[[2.0], [2.0]]]), torch.zeros(1, 2, 1, 4), torch.tensor([[0.0, 0, 64, 64], [64, 0, 128, 64]])
-    )
-    second_BR4 = torch.tensor([[[64.2, 0, 128, 64]]])
-    assert parity._to_nearest_best(rpn, second_BR4, (64, 128)) == pytest.approx(0.2, abs=1e-4)
-    clear = rpn._replace(logits_BAR=torch.tensor([[[2.0], [1.9]]]))
-    assert parity._to_nearest_best(clear, second_BR4, (64, 128)) == pytest.approx(64.2, abs=1e-4)
+@pytest.mark.parametrize(("logit", "apart"), [(2.0, 0.2), (1.9, 60.0)], ids=["as good", "worse"])
+def test_boxes_may_only_be_others_where_they_fit_a_hand_as_well(tiny_network: Any, logit: float, apart: float) -> None:
+    """Two hands side by side: the second one's boxes are right when they score within TIE of the first one's."""
+    hand_R2 = torch.tensor(MEAN_HAND) * 0.13 * 128
+    centres_A2 = torch.cat([hand_R2 + torch.tensor([30.0, 60.0]), hand_R2 + torch.tensor([90.0, 60.0])])
+    anchors_A4 = boxes.centred(centres_A2, 16)
+    logits_AR = torch.cat([torch.eye(17) * 7 - 5, torch.eye(17) * (logit + 5) - 5])
+    rpn = RpnOutput(logits_AR[None], torch.zeros(1, 34, 17, 4), anchors_A4)
+    given_BR4 = boxes.clip(anchors_A4[None, 17:] + 0.2, 128, 128)
+    distance_BR, scores_BR = parity._to_equally_good(tiny_network, rpn, given_BR4, (128, 128))
+    assert float(distance_BR.median()) == pytest.approx(apart, abs=0.25)
+    assert scores_BR.shape == (1, 17)
 
 
 @pytest.mark.parametrize(

@@ -36,15 +36,16 @@ def crowd(spread: float, seed: int, count: int = 40) -> tuple[Tensor, Tensor]:
     return torch.cat([middles - sides / 2, middles + sides / 2], -1), torch.rand(2, count, generator=generator)
 
 
-def test_pick_named_takes_the_surest_anchor_of_each_name() -> None:
+def test_take_gives_each_name_the_box_and_the_score_of_its_anchor() -> None:
     generator = torch.Generator().manual_seed(0)
     scores_BAR, boxes_BAR4 = torch.rand(2, 30, 5, generator=generator), torch.rand(2, 30, 5, 4, generator=generator)
-    picked_BR4, best_BR = roi.pick_named(scores_BAR, boxes_BAR4)
+    index_BR = torch.randint(0, 30, (2, 5), generator=generator)
+    picked_BR4, picked_BR = roi.take(scores_BAR, boxes_BAR4, index_BR)
     for b in range(2):
         for r in range(5):
-            surest = max(range(30), key=lambda a: float(scores_BAR[b, a, r]))
-            assert float(best_BR[b, r]) == float(scores_BAR[b, surest, r])
-            assert picked_BR4[b, r].tolist() == boxes_BAR4[b, surest, r].tolist()
+            a = int(index_BR[b, r])
+            assert float(picked_BR[b, r]) == float(scores_BAR[b, a, r])
+            assert picked_BR4[b, r].tolist() == boxes_BAR4[b, a, r].tolist()
 
 
 @pytest.mark.parametrize(("spread", "seed"), [(600.0, 0), (300.0, 1), (150.0, 2), (40.0, 3)])

@@ -20,8 +20,9 @@ from carpal.types import ModelId
 class Deployed(nn.Module):
     """ALA-Net as it is used: grey bytes and sex in, months and regions out.
 
-    `image` uint8 (B, 1, H, W), `male` float (B). Returns months (B), probabilities (B, 228) and, where the network
-    names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17) and each region's months (B, 17).
+    `image` uint8 (B, 1, H, W) and `male` float (B). Returns months (B), probabilities (B, 228) and, where the network
+    names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17) and each region's months (B, 17); then it
+    also takes `given_boxes` (B, 17, 4) that replace its own, NaN for those that it is to find itself.
     """
 
     def __init__(self, network: ALANet) -> None:
@@ -29,8 +30,8 @@ class Deployed(nn.Module):
         self.network = network.eval()
         self.regions = has_regions(vars(network.config))
 
-    def forward(self, image: Tensor, male: Tensor) -> tuple[Tensor, ...]:
-        output = self.network(image.float(), male)
+    def forward(self, image: Tensor, male: Tensor, given_boxes: Tensor | None = None) -> tuple[Tensor, ...]:
+        output = self.network(image.float(), male, given_boxes)
         probabilities_BK = torch.sigmoid(output.logits_BK)
         results: tuple[Tensor, ...] = (probabilities_BK.sum(-1), probabilities_BK)
         if self.regions:
@@ -50,14 +51,18 @@ class EagerEngine:
         network, _ = load(info.path)
         self._network = Deployed(network)
 
-    def run(self, image_HW: NDArray[np.uint8], male: bool) -> Reading:
-        check_input(image_HW)
-        months_1, *rest = run_eager(self._network, image_HW[None, None], np.array([male], np.float32))
+    def run(self, image_HW: NDArray[np.uint8], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
+        check_input(image_HW, boxes_R4)
+        given_BR4 = None if boxes_R4 is None else boxes_R4[None]
+        months_1, *rest = run_eager(self._network, image_HW[None, None], np.array([male], np.float32), given_BR4)
         return need_finite(Reading(float(months_1[0]), *(value[0] for value in rest)), self._source)
 
 
-def run_eager(network: Deployed, image_B1HW: NDArray[Any], male_B: NDArray[Any]) -> list[NDArray[Any]]:
+def run_eager(
+    network: Deployed, image_B1HW: NDArray[Any], male_B: NDArray[Any], boxes_BR4: NDArray[Any] | None = None
+) -> list[NDArray[Any]]:
     """The outputs of `Deployed` as arrays."""
+    given_BR4 = None if boxes_BR4 is None else torch.from_numpy(boxes_BR4)
     with torch.inference_mode():
-        outputs = network(torch.from_numpy(image_B1HW.copy()), torch.from_numpy(male_B))
+        outputs = network(torch.from_numpy(image_B1HW.copy()), torch.from_numpy(male_B), given_BR4)
     return [value.numpy() for value in outputs]

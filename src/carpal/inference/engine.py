@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from carpal.anatomy import REGIONS
 from carpal.errors import BackendError, ConfigError, WeightsError
 from carpal.inference.info import SUFFIXES, read_info
 from carpal.optional import need
@@ -40,8 +41,11 @@ class Engine(Protocol):
     def long_side(self) -> int:
         """The long side that `imaging.preprocess.preprocess` must bring an image to."""
 
-    def run(self, image_HW: NDArray[np.uint8], male: bool) -> Reading:
-        """Reads one prepared image whose sides are multiples of 32 (`imaging.preprocess.pad`)."""
+    def run(self, image_HW: NDArray[np.uint8], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
+        """Reads one prepared image whose sides are multiples of 32 (`imaging.preprocess.pad`).
+
+        `boxes_R4`, in prepared pixels, replaces the regions that the network would find; NaN leaves one to it.
+        """
 
 
 def open_engine(weights: str | Path = "alanet", backend: str = "onnx", threads: int | None = None) -> Engine:
@@ -71,11 +75,12 @@ def open_engine(weights: str | Path = "alanet", backend: str = "onnx", threads: 
     return OnnxEngine(info, threads)
 
 
-def check_input(image_HW: NDArray[Any]) -> None:
+def check_input(image_HW: NDArray[Any], boxes_R4: NDArray[Any] | None = None) -> None:
     """Our own mistake, not the user's, when this fails: engines take uint8, H x W, multiples of 32."""
     assert image_HW.ndim == 2, f"an engine reads H x W, got shape {image_HW.shape}"
     assert image_HW.dtype == np.uint8, f"an engine reads uint8, got {image_HW.dtype}"
     assert not any(side % 32 for side in image_HW.shape), f"sides must be multiples of 32, got {image_HW.shape}"
+    assert boxes_R4 is None or boxes_R4.shape == (len(REGIONS), 4), f"boxes are R x 4, got {np.shape(boxes_R4)}"
 
 
 def need_finite(reading: Reading, source: str) -> Reading:

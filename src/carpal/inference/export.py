@@ -22,6 +22,7 @@ from carpal.errors import ConfigError, WeightsError
 from carpal.inference.eager import Deployed
 from carpal.inference.info import WeightsInfo, read_info, sha256_of, sidecar_of
 from carpal.inference.parity import EXACT, STORED, measure
+from carpal.model.alanet import REGION_COUNT
 from carpal.model.weights import load
 
 OPSET: Final = 18
@@ -90,7 +91,11 @@ def to_onnx(deployed: Deployed, long_side: int) -> bytes:
 
     batch, rows, columns = (torch.export.Dim(name, min=1, max=top) for name, top in _DIMENSIONS.items())
     sizes = {"image": {0: batch, 2: 32 * rows, 3: 32 * columns}, "male": {0: batch}}
-    example = torch.zeros(2, 1, long_side, max(32, long_side * 3 // 4 // 32 * 32), dtype=torch.uint8), torch.zeros(2)
+    image = torch.zeros(2, 1, long_side, max(32, long_side * 3 // 4 // 32 * 32), dtype=torch.uint8)
+    example: tuple[torch.Tensor, ...] = (image, torch.zeros(2))
+    if deployed.regions:
+        sizes["given_boxes"] = {0: batch}
+        example += (torch.full((2, REGION_COUNT, 4), torch.nan),)
     outputs = ["months", "probabilities", *(["boxes", "scores", "region_months"] if deployed.regions else [])]
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")
@@ -100,7 +105,7 @@ def to_onnx(deployed: Deployed, long_side: int) -> bytes:
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=["image", "male"],
+            input_names=list(sizes),
             output_names=outputs,
             dynamic_shapes=sizes,
         )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from carpal.anatomy import REGIONS
 from carpal.errors import BackendError, WeightsError
 from carpal.inference.engine import Reading, check_input, need_finite
 from carpal.inference.info import WeightsInfo
@@ -15,6 +16,7 @@ from carpal.optional import need
 from carpal.types import RANKS, ModelId
 
 INPUTS: Final = {"image": "tensor(uint8)", "male": "tensor(float)"}
+REGION_INPUTS: Final = {"given_boxes": "tensor(float)"}
 OUTPUTS: Final = ("months", "probabilities")
 REGION_OUTPUTS: Final = ("boxes", "scores", "region_months")
 ERRORS_ONLY: Final = 3
@@ -31,9 +33,11 @@ class OnnxEngine:
         self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]
         check_contract(self._session, str(info.path), self._outputs)
 
-    def run(self, image_HW: NDArray[np.uint8], male: bool) -> Reading:
-        check_input(image_HW)
+    def run(self, image_HW: NDArray[np.uint8], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
+        check_input(image_HW, boxes_R4)
         feed = {"image": image_HW[None, None], "male": np.array([male], np.float32)}
+        if "boxes" in self._outputs:
+            feed["given_boxes"] = (no_boxes(1) if boxes_R4 is None else boxes_R4[None]).astype(np.float32)
         try:
             values = self._session.run(self._outputs, feed)
         except Exception as error:  # ONNX Runtime's own errors share no base but this
@@ -62,12 +66,18 @@ def check_contract(session: Any, source: str, outputs: list[str]) -> None:
     inputs = {value.name: value.type for value in session.get_inputs()}
     found = {value.name: value.shape for value in session.get_outputs()}
     missing = [name for name in outputs if name not in found]
-    if inputs != INPUTS or missing or found["probabilities"][-1] != RANKS - 1:
+    wanted = INPUTS | (REGION_INPUTS if "boxes" in outputs else {})
+    if inputs != wanted or missing or found["probabilities"][-1] != RANKS - 1:
         raise WeightsError(
             f"{source} is another architecture - its inputs are {inputs}, its outputs {found}; wanted are the "
-            f"inputs {INPUTS} and the outputs {', '.join(outputs)} with {RANKS - 1} probabilities - "
+            f"inputs {wanted} and the outputs {', '.join(outputs)} with {RANKS - 1} probabilities - "
             "export with `carpal export`"
         )
+
+
+def no_boxes(batch: int) -> NDArray[np.float32]:
+    """The input `given_boxes` (batch, 17, 4) that leaves every region to the network."""
+    return np.full((batch, len(REGIONS), 4), np.nan, np.float32)
 
 
 def first_line(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """Does the exported network answer as PyTorch does? Measured on phantoms of several shapes, alone and in batches.
 
-Picking the best proposal is a jump: where two score alike, the last digit decides, and float16 storage changes it. So
-the comparison has two parts. Each exported box must be one that PyTorch itself scores as its best, or within `TIE` of
-it; and PyTorch, given the exported boxes, must read the same ages from them.
+Choosing proposals is a jump: where two choices are worth the same, the last digit decides, and float16 storage changes
+it. So the comparison has two parts. The exported boxes must be those that PyTorch chooses itself, or proposals of its
+own that fit a hand as well, within `TIE`; and PyTorch, given the exported boxes, must read the same ages from them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from PIL import Image, ImageDraw, ImageFilter
 from carpal.errors import WeightsError
 from carpal.imaging.preprocess import STRIDE
 from carpal.inference.eager import Deployed
-from carpal.inference.onnx_runtime import check_contract, open_session
-from carpal.model import boxes, ordinal
+from carpal.inference.onnx_runtime import check_contract, no_boxes, open_session
+from carpal.model import boxes, naming, ordinal, roi
+from carpal.model.alanet import ALANet
+from carpal.model.rpn import RpnOutput
 
 
 class Limits(NamedTuple):
@@ -32,8 +34,8 @@ EXACT: Final = Limits(0.01, 0.05)
 """For the same float32 weights: anything more is a mistake in the graph."""
 STORED: Final = Limits(0.25, 0.5)
 """For weights rounded to float16 in the file: what that may cost, far below what a reader can see."""
-TIE: Final = 0.002
-"""Proposals whose scores differ by less are equally good."""
+TIE: Final = 0.02
+"""Choices of 17 proposals whose worth (log units, summed over the names) differs by less are equally good."""
 ASPECTS: Final = (0.78, 0.6, 1.0, 1.35)
 BATCHES: Final = (1, 2, 3)
 
@@ -62,29 +64,37 @@ def measure(deployed: Deployed, content: bytes, long_side: int, limits: Limits) 
 def compare(deployed: Deployed, session: Any, image_B1HW: NDArray[Any], male_B: NDArray[Any]) -> Differences:
     """The absolute differences of every output on one batch, by the output's name."""
     names = [value.name for value in session.get_outputs()]
-    found = dict(zip(names, session.run(names, {"image": image_B1HW, "male": male_B}), strict=True))
+    feed = {"image": image_B1HW, "male": male_B} | ({"given_boxes": no_boxes(len(male_B))} if deployed.regions else {})
+    found = dict(zip(names, session.run(names, feed), strict=True))
     given = torch.from_numpy(found["boxes"]) if deployed.regions else None
     with torch.inference_mode():
         output = deployed.network(torch.from_numpy(image_B1HW).float(), torch.from_numpy(male_B), given)
         probabilities_BK = torch.sigmoid(output.logits_BK)
         wanted = {"months": probabilities_BK.sum(-1), "probabilities": probabilities_BK}
-        if deployed.regions:
+        if given is not None:
             wanted["region_months"] = ordinal.months(output.patch_logits_BRK)
-            wanted["scores"] = torch.sigmoid(output.rpn.logits_BAR).amax(1)
+            boxes_BR, wanted["scores"] = _to_equally_good(deployed.network, output.rpn, given, image_B1HW.shape[-2:])
     differences = {name: np.abs(value.numpy() - found[name]) for name, value in wanted.items()}
-    if given is not None:
-        differences["boxes"] = _to_nearest_best(output.rpn, given, image_B1HW.shape[-2:])
-    return differences
+    return differences if given is None else differences | {"boxes": boxes_BR.numpy()}
 
 
-def _to_nearest_best(rpn: Any, given_BR4: torch.Tensor, size: tuple[int, ...]) -> NDArray[Any]:
-    """How far (pixels, B x R) each given box is from the nearest proposal that scores within `TIE` of the best."""
+def _to_equally_good(
+    network: ALANet, rpn: RpnOutput, given_BR4: torch.Tensor, size: tuple[int, ...]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How far (pixels, B x R) each given box is from PyTorch's choice, and PyTorch's scores of it.
+
+    Where the proposals nearest to the given boxes fit a hand as well as PyTorch's choice, within `TIE`, they stand in
+    for it.
+    """
     scores_BAR = torch.sigmoid(rpn.logits_BAR)
     boxes_BAR4 = boxes.clip(boxes.decode(rpn.deltas_BAR4, rpn.anchors_A4[:, None]), *size)
-    distance_BAR = (boxes_BAR4 - given_BR4[:, None]).abs().amax(-1)
-    best_BAR = scores_BAR >= scores_BAR.amax(1, keepdim=True) - TIE
-    nearest_BR: NDArray[Any] = torch.where(best_BAR, distance_BAR, torch.inf).amin(1).numpy()
-    return nearest_BR
+    centres_BAR2 = boxes.centres(boxes_BAR4)
+    nearest_BR = (boxes_BAR4 - given_BR4[:, None]).abs().amax(-1).argmin(1)
+    own_BR = naming.choose(scores_BAR, centres_BAR2, network.config.long_side)
+    worth_nearest_B, worth_own_B = (naming.worth(scores_BAR, centres_BAR2, index) for index in (nearest_BR, own_BR))
+    index_BR = torch.where((worth_nearest_B >= worth_own_B - TIE)[:, None], nearest_BR, own_BR)
+    picked_BR4, scores_BR = roi.take(scores_BAR, boxes_BAR4, index_BR)
+    return (picked_BR4 - given_BR4).abs().amax(-1), scores_BR
 
 
 def phantom(long_side: int, aspect: float, seed: int) -> NDArray[np.uint8]:

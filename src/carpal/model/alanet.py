@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from carpal.model import boxes, ordinal, roi
+from carpal.model import boxes, naming, ordinal, roi
 from carpal.model.resnet import ResNet50
 from carpal.model.rpn import STRIDE, RpnHead, RpnOutput
 
@@ -86,7 +86,10 @@ class ALANet(nn.Module):
             self.patch_mlp = _mlp(config.roi_features, hidden // 2)
 
     def forward(self, image_B1HW: Tensor, male_B: Tensor, boxes_BR4: Tensor | None = None) -> Output:
-        """`boxes_BR4` replaces the picked proposals (patch training on annotated regions, corrected regions)."""
+        """`boxes_BR4` replaces the picked proposals (patch training on annotated regions, corrected regions).
+
+        A box of NaN keeps the picked one.
+        """
         grey_B1HW = (image_B1HW / 255.0 - GREY_MEAN) / GREY_STD
         c4_BCHW, c5_BCHW = self.trunk(grey_B1HW)
         features = [c5_BCHW.mean((2, 3)), self.sex(male_B[:, None])]
@@ -96,7 +99,7 @@ class ALANet(nn.Module):
             if self.config.regions != "none":
                 rpn_output = self.rpn(reduced_BCHW)
                 picked_BR4, scores_BR = self.pick(rpn_output, image_B1HW.shape[-2:])
-                boxes_BR4 = picked_BR4 if boxes_BR4 is None else boxes_BR4
+                boxes_BR4 = picked_BR4 if boxes_BR4 is None else torch.where(boxes_BR4.isnan(), picked_BR4, boxes_BR4)
             if hasattr(self, "roi_head") and boxes_BR4 is not None:
                 aligned_BRCSS = roi.roi_align(reduced_BCHW, boxes_BR4, self.config.roi_side, STRIDE)
                 local_BRD = self.roi_head(aligned_BRCSS)
@@ -113,7 +116,8 @@ class ALANet(nn.Module):
         boxes_BAR4 = boxes.decode(rpn_output.deltas_BAR4.detach(), rpn_output.anchors_A4[:, None])
         boxes_BAR4 = boxes.clip(boxes_BAR4, *size)
         if self.config.regions == "named":
-            return roi.pick_named(scores_BAR, boxes_BAR4)
+            index_BR = naming.choose(scores_BAR, boxes.centres(boxes_BAR4), self.config.long_side)
+            return roi.take(scores_BAR, boxes_BAR4, index_BR)
         return roi.pick_top(scores_BAR[..., 0], boxes_BAR4[:, :, 0], REGION_COUNT)
 
     def set_age_prior(self, months_N: Tensor) -> None:

@@ -14,11 +14,10 @@ from carpal.model import boxes
 SAMPLES_PER_BIN = 2
 
 
-def pick_named(scores_BAR: Tensor, boxes_BAR4: Tensor) -> tuple[Tensor, Tensor]:
-    """For each name its best anchor: boxes (B, R, 4) and scores (B, R), in the order of the names."""
-    scores_BR, best_BR = scores_BAR.max(1)
-    index_B1R4 = best_BR[:, None, :, None].expand(-1, 1, -1, 4)
-    return boxes_BAR4.gather(1, index_B1R4).squeeze(1), scores_BR
+def take(scores_BAR: Tensor, boxes_BAR4: Tensor, index_BR: Tensor) -> tuple[Tensor, Tensor]:
+    """The chosen anchor of each name: boxes (B, R, 4) and scores (B, R), in the order of the names."""
+    boxes_B1R4 = boxes_BAR4.gather(1, index_BR[:, None, :, None].expand(-1, 1, -1, 4))
+    return boxes_B1R4.squeeze(1), scores_BAR.gather(1, index_BR[:, None]).squeeze(1)
 
 
 def pick_top(scores_BA: Tensor, boxes_BA4: Tensor, count: int, max_iou: float = 0.5) -> tuple[Tensor, Tensor]:
