@@ -102,7 +102,7 @@ def tiny_network() -> Any:
                 torch.nn.init.normal_(parameter, std=0.1)
         torch.nn.init.normal_(network.mlp[-1].weight, std=0.2)
         hands = [draw_hand(40 * i, Sex.MALE, seed=i).pixels_HW for i in range(4)]
-        image_B1HW = np.stack([pad(preprocess(hand, 128).pixels_HW) for hand in hands])[:, None]
+        image_B1HW = np.stack([pad(preprocess(hand, 128).pixels_HW)[0] for hand in hands])[:, None]
         norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
         for norm in norms:
             norm.momentum = None  # the plain mean over what it sees

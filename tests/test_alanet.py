@@ -57,7 +57,7 @@ def drawn_hands() -> tuple[Tensor, Tensor, losses.Targets]:
     """Eight drawn hands of 96 pixels, 30 to 212 months."""
     hands = [draw_hand(30 + 26 * i, list(Sex)[i % 2], seed=i, height=160) for i in range(8)]
     prepared = [preprocess(hand.pixels_HW, 96) for hand in hands]
-    pixels_BHW = np.stack([pad(p.pixels_HW, 32) for p in prepared])
+    pixels_BHW = np.stack([pad(p.pixels_HW, 32)[0] for p in prepared])
     points_BR2 = np.stack([p.geometry.to_prepared(h.points_R2) for p, h in zip(prepared, hands, strict=True)])
     return (
         torch.from_numpy(pixels_BHW)[:, None].float(),

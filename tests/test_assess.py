@@ -22,22 +22,28 @@ Engines = Callable[..., Any]
 
 
 def test_boxes_come_back_in_original_pixels(drawn_hand: Radiograph, fake_engine: Engines) -> None:
-    """256 x 200 pixels are prepared to 128 x 100: every box doubles."""
-    assessment = assess(drawn_hand, Sex.FEMALE, fake_engine())
+    """256 x 200 pixels are prepared to 128 x 100 and padded by 14 on the left: every box moves back and doubles."""
+    boxes_R4 = np.array(
+        [[54, i, 74, i + 16] for i in range(17)], np.float32
+    )  # in the middle: mirrored, they are the same
+    assessment = assess(drawn_hand, Sex.FEMALE, fake_engine(boxes_R4=boxes_R4))
     assert drawn_hand.pixels_HW.shape == (256, 200)
     assert [region.name for region in assessment.regions] == list(REGIONS)
     box = assessment.regions[3].box
-    assert (box.x1, box.y1, box.x2, box.y2) == pytest.approx((24, 18, 56, 50))
+    assert (box.x1, box.y1, box.x2, box.y2) == pytest.approx((80, 6, 120, 38))
     assert (assessment.regions[3].score, assessment.regions[3].months) == pytest.approx((0.9, 103))
 
 
-def test_the_engine_sees_a_padded_image_and_the_sex(drawn_hand: Radiograph, fake_engine: Engines) -> None:
+def test_the_engine_sees_a_padded_image_its_mirror_image_and_the_sex(
+    drawn_hand: Radiograph, fake_engine: Engines
+) -> None:
     engine = fake_engine()
     assess(drawn_hand, Sex.MALE, engine)
     assess(drawn_hand, Sex.FEMALE, engine)
-    (image_HW, male), (_, female) = engine.asked
+    (image_HW, _), (mirrored_HW, _), *_ = engine.asked
     assert (image_HW.shape, image_HW.dtype) == ((128, 128), np.uint8)
-    assert (male, female) == (True, False)
+    np.testing.assert_array_equal(mirrored_HW, image_HW[:, ::-1])
+    assert [male for _, male in engine.asked] == [True, True, False, False]
 
 
 def test_age_probabilities_and_model_are_passed_on(drawn_hand: Radiograph, fake_engine: Engines) -> None:
@@ -67,7 +73,7 @@ def test_a_negative_is_read_inverted_and_says_so(drawn_hand: Radiograph, fake_en
     (warning,) = assess(negative, Sex.FEMALE, engine).warnings
     assert "inverted" in warning
     images = [image_HW.astype(int) for image_HW, _ in engine.asked]
-    assert np.abs(images[0] - images[1]).max() <= 2
+    assert np.abs(images[0] - images[2]).max() <= 2
 
 
 def test_a_small_image_is_read_with_a_warning(drawn_hand: Radiograph, fake_engine: Engines) -> None:
@@ -136,7 +142,7 @@ def test_the_public_door_reads_files_bytes_and_radiographs(
     ]
     assert len({assessment.months for assessment in assessments}) == 1
     assert [a.image for a in assessments] == [str(hand_png), str(hand_png), "the image", "drawn.png"]
-    first, *others = (image_HW for image_HW, _ in engine.asked)
+    first, *others = (image_HW for image_HW, _ in engine.asked[::2])
     assert all(np.array_equal(first, other) for other in others)
 
 

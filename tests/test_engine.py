@@ -153,7 +153,7 @@ def test_onnx_file_without_the_regions_its_sidecar_promises_is_refused(tmp_path:
 def test_both_backends_give_the_same_reading(tiny_onnx: Path, tiny_weights: Path, drawn_hand: Radiograph) -> None:
     ours, theirs = open_engine(tiny_onnx, threads=1), open_engine(tiny_weights, "torch")
     assert ours.long_side == theirs.long_side == 128
-    image_HW = pad(preprocess(drawn_hand.pixels_HW, 128).pixels_HW)
+    image_HW, _ = pad(preprocess(drawn_hand.pixels_HW, 128).pixels_HW)
     for male in (False, True):
         a, b = ours.run(image_HW, male), theirs.run(image_HW, male)
         difference = {name: np.abs(np.subtract(x, y)).max() for name, x, y in zip(a._fields, a, b, strict=True)}
@@ -167,7 +167,7 @@ def test_both_backends_give_the_same_reading(tiny_onnx: Path, tiny_weights: Path
 def test_the_tiny_network_listens_to_sex_and_image(tiny_onnx: Path, drawn_hand: Radiograph) -> None:
     """By more than an export may be off (`parity.EXACT`), or the parity above would say nothing."""
     engine = open_engine(tiny_onnx, threads=1)
-    image_HW = pad(preprocess(drawn_hand.pixels_HW, 128).pixels_HW)
+    image_HW, _ = pad(preprocess(drawn_hand.pixels_HW, 128).pixels_HW)
     female, male, mirrored = (
         engine.run(image, sex).months
         for image, sex in ((image_HW, False), (image_HW, True), (image_HW[:, ::-1], False))

@@ -139,12 +139,14 @@ def test_geometry_there_and_back(scale_x: float, scale_y: float, boxes: list[tup
 
 @settings(deadline=None)
 @given(st.integers(1, 100), st.integers(1, 100), st.sampled_from([1, 8, 32]))
-def test_padding_adds_the_least_black_on_the_right_and_below(height: int, width: int, stride: int) -> None:
+def test_padding_adds_the_least_black_around_the_picture(height: int, width: int, stride: int) -> None:
     pixels_HW = np.full((height, width), 9, np.uint8)
-    padded_HW = pad(pixels_HW, stride)
+    padded_HW, (left, top) = pad(pixels_HW, stride)
     assert padded_HW.shape == tuple(-(-side // stride) * stride for side in (height, width))
-    np.testing.assert_array_equal(padded_HW[:height, :width], pixels_HW)
+    np.testing.assert_array_equal(padded_HW[top : top + height, left : left + width], pixels_HW)
     assert padded_HW.sum() == pixels_HW.sum()
+    assert 0 <= padded_HW.shape[0] - height - 2 * top <= 1, "as much above as below, but for an odd row"
+    assert 0 <= padded_HW.shape[1] - width - 2 * left <= 1
 
 
 @settings(deadline=None, max_examples=30)

@@ -72,10 +72,12 @@ def preprocess(pixels_HW: NDArray[Any], long_side: int = LONG_SIDE, aspect: floa
     return Prepared(prepared_HW, Geometry(new_width / width, new_height / height), inverted)
 
 
-def pad(pixels_HW: NDArray[np.uint8], stride: int = STRIDE) -> NDArray[np.uint8]:
-    """Adds black on the right and below until both sides are multiples of `stride`; coordinates stay as they are."""
+def pad(pixels_HW: NDArray[np.uint8], stride: int = STRIDE) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Adds black on all sides until height and width are multiples of `stride`; returns (padded, (left, top))."""
     height, width = pixels_HW.shape
-    return np.pad(pixels_HW, ((0, -height % stride), (0, -width % stride)))
+    more_y, more_x = -height % stride, -width % stride
+    top, left = more_y // 2, more_x // 2
+    return np.pad(pixels_HW, ((top, more_y - top), (left, more_x - left))), (left, top)
 
 
 def stretch(pixels_HW: NDArray[Any], inverted: bool = False) -> NDArray[np.float32]:

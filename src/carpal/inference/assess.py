@@ -13,7 +13,7 @@ from carpal.errors import ConfigError, MissingSex
 from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, Reading, open_engine
-from carpal.inference.turns import read_upright
+from carpal.inference.views import read_views
 from carpal.types import RANKS, Assessment, Box, Radiograph, Region, Sex
 
 LOW_SCORE: Final = 0.3
@@ -68,7 +68,7 @@ def assess(radiograph: Radiograph, sex: Sex, engine: Engine) -> Assessment:
     Warns, in `Assessment.warnings`, of everything that the result rests on without being certain.
     """
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
-    reading, turns = read_upright(engine, prepared.pixels_HW, sex is Sex.MALE)
+    reading, turns = read_views(engine, prepared.pixels_HW, sex is Sex.MALE)
     regions = _regions(reading, prepared.geometry, radiograph.pixels_HW.shape)
     return Assessment(
         image=radiograph.source,

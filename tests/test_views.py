@@ -1,0 +1,160 @@
+"""Quarter turns and mirror images: boxes come back to where they were drawn, and a sure reading is left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carpal.imaging.preprocess import pad
+from carpal.inference.engine import Reading
+from carpal.inference.views import average, mirror_boxes, read_upright, read_view, read_views, turn_boxes
+
+
+@given(
+    turns=st.integers(0, 3),
+    height=st.integers(8, 40),
+    width=st.integers(8, 40),
+    corner=st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+)
+def test_a_box_follows_the_pixels(
+    turns: int, height: int, width: int, corner: tuple[int, int], size: tuple[int, int]
+) -> None:
+    x1, y1 = corner
+    image = np.zeros((height, width), np.uint8)
+    image[y1 : y1 + size[1], x1 : x1 + size[0]] = 1
+    rows, columns = np.nonzero(np.rot90(image, turns))
+    box_turned = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    back = turn_boxes(np.array([box_turned]), turns, height, width)
+    assert back.tolist() == [[x1, y1, x1 + size[0], y1 + size[1]]]
+
+
+@given(width=st.integers(8, 40), x1=st.integers(0, 4), size=st.integers(1, 4))
+def test_a_box_follows_the_mirrored_pixels(width: int, x1: int, size: int) -> None:
+    image = np.zeros((8, width), np.uint8)
+    image[2:5, x1 : x1 + size] = 1
+    rows, columns = np.nonzero(image[:, ::-1])
+    mirrored = np.array([[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]])
+    assert mirror_boxes(mirrored, width).tolist() == [[x1, 2, x1 + size, 5]]
+
+
+class Finder:
+    """Finds the bright pixel, and is the surer the nearer it lies to the upper left; keeps the boxes it was given."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.given: list[Any] = []
+
+    def run(self, image_HW: np.ndarray[Any, Any], male: bool, boxes_R4: Any = None) -> Reading:
+        self.calls += 1
+        self.given.append(boxes_R4)
+        y, x = (int(v) for v in np.unravel_index(image_HW.argmax(), image_HW.shape))
+        score = 0.9 if x < 16 and y < 16 else 0.1
+        found_R4 = np.tile(np.float32([x, y, x + 1, y + 1]), (17, 1)) if boxes_R4 is None else boxes_R4
+        return Reading(100.0 + x, np.zeros(228, np.float32), found_R4, np.full(17, score, np.float32), np.zeros(17))
+
+
+def spotted(spot: tuple[int, int], shape: tuple[int, int] = (64, 96)) -> np.ndarray[Any, Any]:
+    image_HW = np.zeros(shape, np.uint8)
+    image_HW[spot] = 255
+    return image_HW
+
+
+@pytest.mark.parametrize("spot", [(3, 5), (3, 90), (60, 5), (60, 90)])
+def test_the_surest_turn_is_read_and_its_boxes_come_back(spot: tuple[int, int]) -> None:
+    engine = Finder()
+    reading, turns = read_upright(engine, spotted(spot), male=False)  # type: ignore[arg-type]
+    assert reading.boxes_R4 is not None
+    assert reading.boxes_R4[0].tolist() == [spot[1], spot[0], spot[1] + 1, spot[0] + 1]
+    assert (turns, engine.calls) == ((0, 1) if spot == (3, 5) else (turns, 4))
+
+
+@pytest.mark.parametrize("turns", range(4))
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("shape", [(64, 96), (50, 71)])
+def test_boxes_of_every_view_are_in_the_pixels_of_the_image(turns: int, mirrored: bool, shape: tuple[int, int]) -> None:
+    engine, image_HW = Finder(), spotted((11, 30), shape)
+    reading = read_view(engine, image_HW, False, turns, mirrored)  # type: ignore[arg-type]
+    assert reading.boxes_R4 is not None
+    assert reading.boxes_R4[0].tolist() == [30, 11, 31, 12]
+    given_R4 = np.tile(np.float32([30, 11, 31, 12]), (17, 1))
+    reading = read_view(engine, image_HW, False, turns, mirrored, given_R4)  # type: ignore[arg-type]
+    assert reading.boxes_R4 is not None
+    np.testing.assert_array_equal(reading.boxes_R4, given_R4)
+    x1, y1, x2, y2 = engine.given[-1][0]
+    assert (x2 - x1, y2 - y1) == (1, 1)
+    found = Finder().run(_seen(image_HW, turns, mirrored), False).boxes_R4
+    np.testing.assert_array_equal(engine.given[-1], found)
+
+
+def _seen(image_HW: np.ndarray[Any, Any], turns: int, mirrored: bool) -> np.ndarray[Any, Any]:
+    """What the network is shown in a view."""
+    upright_HW = np.rot90(image_HW, turns)
+    return pad(upright_HW[:, ::-1] if mirrored else upright_HW)[0]
+
+
+def test_an_image_and_its_mirror_image_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("carpal.inference.views.SURE", 0.0)
+    image_HW = spotted((3, 5))
+    reading, turns = read_views(Finder(), image_HW, male=True)  # type: ignore[arg-type]
+    mirrored, _ = read_views(Finder(), image_HW[:, ::-1], male=True)  # type: ignore[arg-type]
+    assert turns == 0
+    assert reading.months == mirrored.months == 100 + (5 + 90) / 2
+
+
+def test_corrected_boxes_are_what_both_views_read() -> None:
+    engine = Finder()
+    given_R4 = np.tile(np.float32([8, 8, 24, 24]), (17, 1))
+    reading, _ = read_views(engine, spotted((3, 5)), False, given_R4)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(reading.boxes_R4, given_R4)
+    assert [given is None for given in engine.given] == [True, False, False]
+    assert engine.given[2][0].tolist() == [96 - 24, 8, 96 - 8, 24]
+
+
+def two_readings() -> tuple[Reading, Reading]:
+    boxes_R4 = np.tile(np.float32([10, 10, 30, 30]), (17, 1))
+    first = Reading(100.0, np.full(228, 0.2), boxes_R4, np.full(17, 0.9), np.full(17, 90.0))
+    second = Reading(110.0, np.full(228, 0.4), boxes_R4 + 4, np.full(17, 0.5), np.full(17, 100.0))
+    return first, second
+
+
+def test_two_readings_are_averaged() -> None:
+    mean = average(*two_readings())
+    assert mean.months == 105
+    assert mean.probabilities_K[0] == pytest.approx(0.3)
+    assert mean.boxes_R4 is not None
+    assert mean.boxes_R4[0].tolist() == [12, 12, 32, 32]
+    assert mean.scores_R is not None
+    assert mean.scores_R[0] == pytest.approx(0.7)
+    assert mean.region_months_R is not None
+    assert mean.region_months_R[0] == 95
+
+
+@pytest.mark.parametrize("surer", [0, 1])
+def test_a_region_placed_apart_is_taken_from_the_surer_reading(surer: int) -> None:
+    first, second = two_readings()
+    assert second.boxes_R4 is not None
+    second.boxes_R4[3] += 50
+    scores_R = np.full(17, 0.2)
+    readings = (
+        [first, second._replace(scores_R=scores_R)] if surer == 0 else [first._replace(scores_R=scores_R), second]
+    )
+    mean = average(*readings)
+    assert mean.boxes_R4 is not None
+    assert mean.boxes_R4[3].tolist() == ([10, 10, 30, 30] if surer == 0 else [64, 64, 84, 84])
+    assert mean.boxes_R4[4].tolist() == [12, 12, 32, 32]
+    assert mean.region_months_R is not None
+    assert mean.region_months_R[3] == [90, 100][surer]
+
+
+def test_a_network_without_regions_is_read_twice() -> None:
+    engine = Finder()
+    answers = [Reading(90.0, np.zeros(228, np.float32)), Reading(100.0, np.ones(228, np.float32))]
+    engine.run = lambda image_HW, male: answers[engine_calls.append(1) or len(engine_calls) - 1]  # type: ignore
+    engine_calls: list[int] = []
+    reading, turns = read_views(engine, np.zeros((64, 96), np.uint8), male=True)  # type: ignore[arg-type]
+    assert (reading.months, turns, reading.boxes_R4) == (95, 0, None)
