@@ -164,6 +164,29 @@ def test_both_backends_give_the_same_reading(tiny_onnx: Path, tiny_weights: Path
         assert (a.probabilities_K.shape, a.boxes_R4.shape, a.scores_R.shape) == ((228,), (17, 4), (17,))
 
 
+def test_given_boxes_replace_those_found_and_change_the_ages(
+    tiny_onnx: Path, tiny_weights: Path, drawn_hand: Radiograph
+) -> None:
+    image_HW, _ = pad(preprocess(drawn_hand.pixels_HW, 128).pixels_HW)
+    for engine in (open_engine(tiny_onnx, threads=1), open_engine(tiny_weights, "torch")):
+        free = engine.run(image_HW, True)
+        boxes_R4 = np.full((17, 4), np.nan, np.float32)
+        boxes_R4[5] = [2, 2, 18, 18]
+        given = engine.run(image_HW, True, boxes_R4)
+        assert given.boxes_R4 is not None
+        assert free.boxes_R4 is not None
+        np.testing.assert_allclose(given.boxes_R4[5], boxes_R4[5])
+        others = np.arange(17) != 5
+        np.testing.assert_allclose(given.boxes_R4[others], free.boxes_R4[others])
+        np.testing.assert_allclose(given.region_months_R[others], free.region_months_R[others], atol=1e-3)
+        assert abs(given.region_months_R[5] - free.region_months_R[5]) > 1e-3
+
+
+def test_boxes_of_another_shape_are_our_mistake(tiny_onnx: Path) -> None:
+    with pytest.raises(AssertionError, match="boxes are R x 4"):
+        open_engine(tiny_onnx, threads=1).run(np.zeros((128, 128), np.uint8), True, np.zeros((3, 4), np.float32))
+
+
 def test_the_tiny_network_listens_to_sex_and_image(tiny_onnx: Path, drawn_hand: Radiograph) -> None:
     """By more than an export may be off (`parity.EXACT`), or the parity above would say nothing."""
     engine = open_engine(tiny_onnx, threads=1)
