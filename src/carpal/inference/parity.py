@@ -14,12 +14,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from carpal.anatomy import BONES, INDEX, REGIONS
 from carpal.errors import WeightsError
 from carpal.imaging.preprocess import STRIDE
 from carpal.inference.eager import Deployed
 from carpal.inference.onnx_runtime import check_contract, no_boxes, open_session
 from carpal.model import boxes, naming, ordinal, roi
 from carpal.model.alanet import ALANet
+from carpal.model.mean_hand import MEAN_HAND
 from carpal.model.rpn import RpnOutput
 
 
@@ -98,19 +100,21 @@ def _to_equally_good(
 
 
 def phantom(long_side: int, aspect: float, seed: int) -> NDArray[np.uint8]:
-    """A crude hand, uint8, sides multiples of 32: five tapering fingers, a palm, a wrist, soft edges, grain."""
+    """A crude hand, uint8, sides multiples of 32: the mean hand's 17 regions and the bones between them, with grain."""
     rng = np.random.default_rng(seed)
     width, height = (max(STRIDE, round(side / STRIDE) * STRIDE) for side in _sides(long_side, aspect))
+    angle, size = np.radians(rng.uniform(-10, 10)), min(width / 2.4, height / 3.2) * rng.uniform(0.85, 1)
+    turn_22 = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    middle_R2 = np.array(MEAN_HAND) + rng.normal(0, 0.02, (len(REGIONS), 2))
+    places_R2 = middle_R2 @ turn_22 * size + np.array([width / 2, height * 0.45])
     picture = Image.new("L", (width, height), 12)
     draw = ImageDraw.Draw(picture)
-    spots = [(0.18, 0.38), (0.33, 0.15), (0.48, 0.1), (0.63, 0.15), (0.78, 0.3)]
-    for x, y in spots:
-        tip = (x + rng.uniform(-0.03, 0.03), y + rng.uniform(-0.03, 0.03))
-        for step in np.linspace(0, 1, 4):  # a bright joint, a darker shaft
-            cx, cy = tip[0] + (0.5 - tip[0]) * step * 0.6, tip[1] + (0.62 - tip[1]) * step
-            _disc(draw, cx * width, cy * height, width * 0.035 * (1 + 0.4 * step), round(150 + 60 * rng.random()))
-    _disc(draw, 0.5 * width, 0.72 * height, 0.17 * width, 170)
-    draw.rectangle((0.36 * width, 0.8 * height, 0.62 * width, height), fill=140)
+    for wide, grey in ((0.24, 90), (0.09, 150)):  # soft tissue, then the shafts of the bones
+        for first, second in BONES:
+            ends = [tuple(places_R2[INDEX[name]].tolist()) for name in (first, second)]
+            draw.line(ends, fill=grey, width=max(1, round(wide * size)))
+    for x, y in places_R2.tolist():
+        _disc(draw, x, y, 0.08 * size, round(190 + 50 * rng.random()))
     soft_HW = np.asarray(picture.filter(ImageFilter.GaussianBlur(long_side / 128)), np.float32)
     return np.clip(soft_HW + rng.normal(0, 3, soft_HW.shape), 0, 255).astype(np.uint8)
 
