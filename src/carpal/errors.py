@@ -9,6 +9,7 @@
     ├─ WeightsError            wrong hash, another architecture, missing or unexpected names
     ├─ BackendError            a runtime that is not installed or cannot open the file
     ├─ DataError               a data folder that is broken, half copied or mislabelled
+    ├─ GrowthError             an age that a growth table does not hold
     └─ Diverged                training whose loss is no number any more
 
 `code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
@@ -74,6 +75,13 @@ class DataError(CarpalError):
     """A data folder or table is broken, half copied or mislabelled."""
 
     code = "bad-data"
+    exit_code = 3
+
+
+class GrowthError(CarpalError):
+    """A growth table does not hold this age, or two examinations give no velocity."""
+
+    code = "outside-table"
     exit_code = 3
 
 

@@ -1,0 +1,121 @@
+"""How a bone age compares with other children's: named references of bone age by chronological age and sex.
+
+A reference holds the mean and standard deviation (SD) of the bone age of healthy children at printed chronological
+ages. A z-score is centred on that mean, not on the chronological age: at 120 months the boys of the Brush study had a
+mean bone age of 125.7 months, so a bone age of 120 is below the mean, not on it. Between rows, mean and SD lie on a
+straight line; outside the table there is no z-score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Final, Literal, NamedTuple
+
+from carpal.errors import ConfigError, GrowthError
+from carpal.growth.rows import TABLES, interpolate, number, read_rows, sex_of
+from carpal.types import Sex
+
+DEFAULT: Final = "greulich-pyle-brush"
+LIMIT: Final = 2.0
+"""SD from the mean up to which a bone age counts as normal."""
+COLUMNS: Final = ("sex", "age_months", "mean_months", "sd_months")
+
+Maturity = Literal["delayed", "normal", "advanced"]
+
+
+class Expected(NamedTuple):
+    """Mean and SD of the bone age at one chronological age, months."""
+
+    mean: float
+    sd: float
+
+
+class Row(NamedTuple):
+    """A printed row: chronological age, mean and SD of the bone age, months."""
+
+    age: float
+    mean: float
+    sd: float
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A named table of bone ages. Build one of your own population with `read_reference`."""
+
+    name: str
+    citation: str
+    rows: Mapping[Sex, tuple[Row, ...]] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        for sex in Sex:
+            rows = self.rows.get(sex, ())
+            rising = all(first.age < second.age for first, second in pairwise(rows))
+            if len(rows) < 2 or not rising or any(row.sd <= 0 for row in rows):
+                raise ConfigError(
+                    f"The reference {self.name} needs two or more {sex} rows, by rising age, with an SD above 0"
+                    f" - it has {len(rows)} - mend its table"
+                )
+
+    def span(self, sex: Sex) -> tuple[float, float]:
+        """The youngest and the oldest chronological age in the table."""
+        rows = self.rows[sex]
+        return rows[0].age, rows[-1].age
+
+    def curve(self, sex: Sex) -> tuple[Row, ...]:
+        """The printed rows, youngest first: what a chart draws."""
+        return self.rows[sex]
+
+    def expected(self, sex: Sex, age_months: float) -> Expected:
+        """Mean and SD of the bone age at a chronological age. Raises GrowthError outside the table."""
+        youngest, oldest = self.span(sex)
+        if not youngest <= age_months <= oldest:
+            raise GrowthError(
+                f"The reference {self.name} holds {sex} children of {youngest:g} to {oldest:g} months"
+                f" - got {age_months:g} - there is no z-score at this age"
+            )
+        ages, means, sds = zip(*self.rows[sex], strict=True)
+        return Expected(interpolate(age_months, ages, means), interpolate(age_months, ages, sds))
+
+    def z_score(self, sex: Sex, age_months: float, bone_months: float) -> float:
+        """How many SD the bone age lies above the mean bone age of this age and sex. Raises GrowthError."""
+        mean, sd = self.expected(sex, age_months)
+        return (bone_months - mean) / sd
+
+
+def classify(z: float) -> Maturity:
+    """More than 2 SD below the reference mean is delayed, more than 2 above advanced. Raises ConfigError for NaN."""
+    if not math.isfinite(z):
+        raise ConfigError(f"A z-score is a finite number - got {z} - check the bone age")
+    if abs(z) <= LIMIT:
+        return "normal"
+    return "advanced" if z > 0 else "delayed"
+
+
+def read_reference(path: Path, name: str, citation: str) -> Reference:
+    """A reference from a CSV `sex,age_months,mean_months,sd_months`, by rising age. Raises ConfigError."""
+    rows: dict[Sex, list[Row]] = {sex: [] for sex in Sex}
+    for line in read_rows(path, COLUMNS):
+        rows[sex_of(path, line)].append(Row(*(number(path, line, column) for column in COLUMNS[1:])))
+    return Reference(name, citation, {sex: tuple(found) for sex, found in rows.items()})
+
+
+def reference(name: str = DEFAULT) -> Reference:
+    """A reference by its name. Raises ConfigError for an unknown one."""
+    try:
+        return REFERENCES[name]
+    except KeyError:
+        raise ConfigError(f"{name!r} is no reference - choose one of {', '.join(REFERENCES)}") from None
+
+
+REFERENCES: Final[dict[str, Reference]] = {
+    DEFAULT: read_reference(
+        TABLES / "greulich_pyle_brush.csv",
+        DEFAULT,
+        "Greulich WW, Pyle SI. Radiographic Atlas of Skeletal Development of the Hand and Wrist, 2nd ed. Stanford "
+        "University Press 1959: Brush Foundation Study, mean and SD of skeletal age",
+    )
+}
