@@ -79,7 +79,8 @@ def fake_engine() -> Callable[..., Any]:
             asked.append((image_HW, male))
             return reading
 
-        return SimpleNamespace(model=ModelId("fake", "1", "0" * 64), long_side=long_side, run=run, asked=asked)
+        model = ModelId("fake", "1", "0" * 64)
+        return SimpleNamespace(model=model, long_side=long_side, calibration=None, run=run, asked=asked)
 
     return build
 

@@ -34,6 +34,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": BASE | {"imaging"},
     "evaluation": BASE | {"data"},  # its readers of tables
     "evaluation.run": BASE | {"inference", "imaging", "data"},
+    "evaluation.intervals": BASE | {"data", "trust"},
+    "evaluation.calibrate": BASE | {"inference", "imaging", "data", "trust"},
     "inference": BASE | {"imaging", "trust"},
     **dict.fromkeys(WITH_TORCH, BASE | {"imaging", "model", "baselines"}),
     "training": BASE | {"imaging", "data", "model", "baselines", "evaluation"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,18 @@ def assessment(image: str = "hand.png") -> Assessment:
 
 def test_an_entry_has_exactly_the_promised_keys() -> None:
     entry = as_json.entry(assessment())
-    assert list(entry) == ["image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal"]
+    assert list(entry) == [
+        "image",
+        "sex",
+        "months",
+        "interval",
+        "regions",
+        "warnings",
+        "refused",
+        "model",
+        "carpal",
+        "site",
+    ]
     assert entry["model"] == {"name": "alanet", "version": "1.0", "sha256": "ab" * 32}
     assert (entry["sex"], entry["months"], entry["warnings"]) == ("female", 135.246, ["small"])
     assert entry["refused"] is None
@@ -43,9 +55,21 @@ def test_an_interval_off_the_scale_is_refused(bounds: tuple[float, float, float]
         Interval(*bounds)
 
 
-def test_the_entry_ends_with_the_version() -> None:
+def test_the_entry_states_the_version() -> None:
     entry = as_json.entry(assessment())
     assert entry["carpal"] == carpal.__version__
+
+
+def test_a_site_calibration_is_named_and_keeps_the_raw_age() -> None:
+    assert as_json.entry(assessment())["site"] is None
+    entry = as_json.entry(replace(assessment(), raw_months=130.12345, site="ours, n = 60"))
+    assert entry["site"] == {"calibration": "ours, n = 60", "raw_months": 130.123}
+
+
+@pytest.mark.parametrize("half", [{"raw_months": 130.0}, {"site": "ours"}])
+def test_half_a_site_calibration_is_refused(half: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="keeps the raw one"):
+        replace(assessment(), **half)
 
 
 def test_regions_are_named_boxes_with_score_and_months() -> None:

@@ -27,6 +27,7 @@ class FakeEngine:
 
     model = ModelId("fake", "0", "00" * 32)
     long_side = 256
+    calibration = None
 
     def __init__(self, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         self.shift = shift

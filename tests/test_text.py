@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from carpal.report.text import facts, line, years
-from carpal.types import Assessment, ModelId, Refusal, Sex
+from carpal.types import Assessment, Interval, ModelId, Refusal, Sex
 
 MODEL = ModelId("alanet", "1", "0" * 64)
 
@@ -29,6 +31,13 @@ def test_years_and_months(months: float, text: str) -> None:
 def test_a_line_has_image_age_sex_and_number_of_warnings() -> None:
     assessment = Assessment("a/hand.png", Sex.FEMALE, 135.24, (), MODEL, warnings=("dark", "small"))
     assert line(assessment) == "a/hand.png: 11 years 3 months (135.2 months), female, 2 warnings"
+
+
+def test_an_interval_and_a_site_calibration_stand_behind_the_age() -> None:
+    assessment = Assessment("h.png", Sex.MALE, 120.0, (), MODEL, interval=Interval(104.4, 139.6, 0.9))
+    assert line(assessment) == "h.png: 10 years (120.0 months), 90 % interval 104 to 140, male"
+    assessment = replace(assessment, interval=None, raw_months=115.0, site="ours, n = 60")
+    assert line(assessment) == "h.png: 10 years (120.0 months), calibrated by ours, n = 60 from 115.0, male"
 
 
 def test_a_refusal_gives_its_reason_and_no_age() -> None:

@@ -10,6 +10,7 @@
     ├─ BackendError            a runtime that is not installed or cannot open the file
     ├─ DataError               a data folder that is broken, half copied or mislabelled
     ├─ GrowthError             an age that a growth table does not hold
+    ├─ CalibrationRefused      a hospital's readings are too few, or calibrating shows no gain
     └─ Diverged                training whose loss is no number any more
 
 `code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
@@ -82,6 +83,13 @@ class GrowthError(CarpalError):
     """A growth table does not hold this age, or two examinations give no velocity."""
 
     code = "outside-table"
+    exit_code = 3
+
+
+class CalibrationRefused(CarpalError):
+    """Readings are too few for a site calibration, or it shows no gain on those left out."""
+
+    code = "calibration-refused"
     exit_code = 3
 
 

@@ -129,9 +129,9 @@ class Refusal:
 class Assessment:
     """The result, which every output renders.
 
-    `months` is None exactly where `refused` is set. `probabilities[k]` is P(age > k), k = 0..227, whose sum is `months`
-    (paper, eq. 1 and the sentence after it). `regions` holds the 17 in the order of `anatomy.REGIONS`, or none for a
-    network without regions.
+    `months` is None exactly where `refused` is set. `probabilities[k]` is P(age > k), k = 0..227, whose sum is the
+    network's own age: `months`, or `raw_months` where that is set (paper, eq. 1 and the sentence after it). `regions`
+    holds the 17 in the order of `anatomy.REGIONS`, or none for a network without regions.
     """
 
     image: str
@@ -144,12 +144,17 @@ class Assessment:
     refused: Refusal | None = None
     interval: Interval | None = None
     """None for weights whose sidecar holds no calibration."""
+    raw_months: float | None = None
+    """The network's own age, where `months` and `interval` are a hospital's calibration of it, which `site` names."""
+    site: str | None = None
 
     def __post_init__(self) -> None:
         if (self.months is None) != (self.refused is not None):
             raise ValueError("an assessment has either an age or a refusal")
         if self.months is not None and not (np.isfinite(self.months) and 0 <= self.months <= RANKS - 1):
             raise ValueError(f"a bone age lies in 0..{RANKS - 1} months, got {self.months}")
+        if (self.raw_months is None) != (self.site is None):
+            raise ValueError("a calibrated age keeps the raw one and names its calibration")
         names = tuple(region.name for region in self.regions)
         if names not in ((), REGIONS):
             raise ValueError(f"an assessment names all {len(REGIONS)} regions in order, or none; got {names}")

@@ -1,4 +1,4 @@
-"""`carpal evaluate`: an engine and labelled radiographs -> predictions.csv, report.json and plots.
+"""`carpal evaluate`: an engine and labelled radiographs -> predictions.csv, intervals.csv, report.json and plots.
 
 One radiograph that cannot be read costs that radiograph: the rest is evaluated, the failures are listed in the report
 and the exit code is 3. A wrong table costs the run, before it starts.
@@ -20,7 +20,7 @@ import numpy as np
 
 import carpal
 from carpal.errors import BackendError, CarpalError, ConfigError, InputError
-from carpal.evaluation import age, boxes, labels, plots
+from carpal.evaluation import age, boxes, intervals, labels, plots
 from carpal.evaluation.boxes import percent
 from carpal.imaging.read import read_radiograph
 from carpal.types import Assessment, Sex
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from carpal.inference.engine import Engine
 
 EXIT_FAILURES: Final = InputError.exit_code
-PREDICTIONS, REPORT = "predictions.csv", "report.json"
+PREDICTIONS, INTERVALS, REPORT = "predictions.csv", "intervals.csv", "report.json"
 BLAND_ALTMAN, ERROR_BY_AGE = "bland_altman.png", "error_by_age.png"
 
 
@@ -47,7 +47,7 @@ class Readings:
     """What the engine made of the radiographs, as far as they could be read."""
 
     read: list[labels.Label] = field(default_factory=list)
-    months: list[float] = field(default_factory=list)
+    assessments: list[Assessment] = field(default_factory=list)
     hands: list[boxes.Hand] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class Readings:
             tuple(label.id for label in self.read),
             np.array([label.male for label in self.read], bool),
             np.array([label.boneage for label in self.read], float),
-            np.round(np.array(self.months, float), 4),
+            np.round(np.array([assessment.months for assessment in self.assessments], float), 4),
         )
 
 
@@ -74,6 +74,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Reads every labelled radiograph and writes predictions.csv, report.json and plots to `out`; returns the report.
 
+    Weights with calibrated intervals also give intervals.csv.
+
     `table` has id,boneage,male (or an official file's names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions`
     points as in rois17_points.csv. `engine` takes the place of `weights` and `backend`. `exit_code` of the report says
     what the command should return. Raises DataError, ConfigError, WeightsError, BackendError before anything is read.
@@ -87,17 +89,18 @@ def evaluate(
         from carpal.inference.engine import open_engine
 
         engine = open_engine(weights, backend)
-    readings = _read_all(rows, files, references, engine)
+    readings = read_all(rows, files, references, engine)
     report = {
         **_age_report(readings.predictions),
         "regions": boxes.score(readings.hands) if regions else None,
+        "interval": intervals.report(engine.calibration, readings.read, readings.assessments),
         "model": asdict(engine.model),
         "carpal": carpal.__version__,
         "command": _command(images, table, out, regions, weights, backend),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "failures": [failure._asdict() for failure in readings.failures],
     }
-    _write(out, readings.predictions, report)
+    _write(out, readings, report)
     return report
 
 
@@ -117,14 +120,17 @@ def summary(report: dict[str, Any]) -> str:
             f"{percent(regions['pck'])} within {percent(regions['pck_share'])}, AP {percent(regions['ap'])}, "
             f"AP50 {percent(regions['ap50'])}, AP75 {percent(regions['ap75'])}"
         )
+    if report["interval"]:
+        lines += intervals.lines(report["interval"])
     if failures := report["failures"]:
         lines.append(f"{'failed':<12}{len(failures)}, listed in {REPORT}")
     return "\n".join(lines)
 
 
-def _read_all(
+def read_all(
     rows: Sequence[labels.Label], files: dict[str, Path], references: dict[str, labels.Reference], engine: Engine
 ) -> Readings:
+    """Reads every labelled radiograph with a progress line; one that gives no age becomes a failure."""
     readings = Readings()
     for done, row in enumerate(rows, 1):
         path = files[row.id]
@@ -136,7 +142,7 @@ def _read_all(
             assessment, width, height = result
             assert assessment.months is not None, "a refusal is a failure"
             readings.read.append(row)
-            readings.months.append(assessment.months)
+            readings.assessments.append(assessment)
             if row.id in references and assessment.regions:
                 readings.hands.append(_hand(references[row.id], assessment, width, height))
         if sys.stderr.isatty():
@@ -185,8 +191,11 @@ def _hand(reference: labels.Reference, assessment: Assessment, width: int, heigh
     )
 
 
-def _write(out: Path, predictions: age.Predictions, report: dict[str, Any]) -> None:
+def _write(out: Path, readings: Readings, report: dict[str, Any]) -> None:
+    predictions = readings.predictions
     predictions.write(out / PREDICTIONS)
+    if report["interval"]:
+        intervals.write(out / INTERVALS, readings.read, readings.assessments)
     (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if len(predictions):
         plots.bland_altman(predictions, out / BLAND_ALTMAN)

@@ -14,7 +14,7 @@ from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.inference.views import read_views
-from carpal.types import RANKS, Assessment, Box, Radiograph, Region, Sex
+from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Region, Sex
 
 LOW_SCORE: Final = 0.3
 """A region that the network finds with less than this is named in a warning."""
@@ -77,8 +77,15 @@ def assess(radiograph: Radiograph, sex: Sex, engine: Engine) -> Assessment:
         regions=regions,
         model=engine.model,
         probabilities=tuple(float(p) for p in reading.probabilities_K),
+        interval=_interval(engine, sex, reading),
         warnings=(*radiograph.warnings, *_turned(turns), *_warnings(radiograph, sex, prepared, reading, regions)),
     )
+
+
+def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
+    if engine.calibration is None:
+        return None
+    return engine.calibration.interval(sex, _inside(reading.months), reading.probabilities_K)
 
 
 def _turned(turns: int) -> list[str]:

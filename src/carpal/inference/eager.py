@@ -45,6 +45,7 @@ class EagerEngine:
     def __init__(self, info: WeightsInfo, threads: int | None = None) -> None:
         self.model: ModelId = info.model
         self.long_side = info.long_side
+        self.calibration = info.calibration
         self._source = str(info.path)
         if threads is not None:
             torch.set_num_threads(threads)

@@ -12,6 +12,7 @@ from carpal.anatomy import REGIONS
 from carpal.errors import BackendError, ConfigError, WeightsError
 from carpal.inference.info import SUFFIXES, read_info
 from carpal.optional import need
+from carpal.trust.intervals import Calibration
 from carpal.types import ModelId
 
 BACKENDS: Final = ("onnx", "torch")
@@ -40,6 +41,10 @@ class Engine(Protocol):
     @property
     def long_side(self) -> int:
         """The long side that `imaging.preprocess.preprocess` must bring an image to."""
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What gives each age its interval; None where the weights' sidecar holds none."""
 
     def run(self, image_HW: NDArray[np.uint8], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         """Reads one prepared image whose sides are multiples of 32 (`imaging.preprocess.pad`).

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from carpal.errors import WeightsError
+from carpal.trust.intervals import Calibration
 from carpal.types import ModelId
 
 RELEASED: Final = Path(__file__).parent.parent / "released"
@@ -40,6 +42,8 @@ class WeightsInfo:
     parity: Mapping[str, Any] = field(default_factory=dict)
     """How far the exported file is from PyTorch, as measured at export."""
     licence: str = ""
+    calibration: Calibration | None = None
+    """What gives each age its interval; None where nobody fitted it."""
 
     @property
     def model(self) -> ModelId:
@@ -54,7 +58,8 @@ class WeightsInfo:
     def as_dict(self) -> dict[str, Any]:
         """The sidecar's content, with the file's path and size in bytes."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return values | {"path": str(self.path)}
+        calibration = {} if self.calibration is None else self.calibration.as_dict()
+        return values | {"path": str(self.path), "calibration": calibration}
 
 
 def released_names() -> list[str]:
@@ -115,9 +120,29 @@ def read_info(weights: str | Path) -> WeightsInfo:
             training=values.get("training", {}),
             parity=values.get("parity", {}),
             licence=str(values.get("licence", "")),
+            calibration=Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{sidecar_of(path)} holds a value of the wrong kind - {error} - export again") from error
+
+
+def write_calibration(weights: str | Path, calibration: Calibration) -> Path:
+    """Writes the field `calibration` into the sidecar of a weights file, whole or not at all; returns its path.
+
+    The weights file itself and every other field stay as they are. Raises WeightsError.
+    """
+    sidecar = sidecar_of(read_info(weights).path)
+    values = json.loads(sidecar.read_text(encoding="utf-8")) | {"calibration": calibration.as_dict()}
+    partial = sidecar.with_name(f".{sidecar.name}.partial")
+    try:
+        partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, sidecar)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise WeightsError(
+            f"The sidecar {sidecar} cannot be written - {error.strerror} - copy weights and sidecar elsewhere"
+        ) from error
+    return sidecar
 
 
 def has_regions(architecture: Mapping[str, Any]) -> bool:

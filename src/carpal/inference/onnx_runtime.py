@@ -28,6 +28,7 @@ class OnnxEngine:
     def __init__(self, info: WeightsInfo, threads: int | None = None) -> None:
         self.model: ModelId = info.model
         self.long_side = info.long_side
+        self.calibration = info.calibration
         self._path = info.path
         self._session = open_session(str(info.path), threads)
         self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]

@@ -12,7 +12,7 @@ from carpal.errors import CarpalError
 from carpal.report import write_atomically
 from carpal.types import Assessment, Interval, ModelId, Refusal, Region, Sex
 
-KEYS: Final = ("image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal")
+KEYS: Final = ("image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal", "site")
 """The keys of an entry, in their order. Others rely on them: never rename one."""
 
 
@@ -27,6 +27,7 @@ def entry(assessment: Assessment) -> dict[str, Any]:
         warnings=list(assessment.warnings),
         refused=assessment.refused,
         model=assessment.model,
+        site=_site(assessment),
     )
 
 
@@ -58,6 +59,7 @@ def _entry(
     warnings: list[str],
     refused: Refusal | None,
     model: ModelId,
+    site: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     return {
         "image": image,
@@ -69,7 +71,15 @@ def _entry(
         "refused": None if refused is None else {"code": refused.code, "message": refused.message},
         "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
         "carpal": carpal.__version__,
+        "site": site,
     }
+
+
+def _site(assessment: Assessment) -> dict[str, Any] | None:
+    """The hospital's calibration that gave `months` and `interval`, and the network's own age."""
+    if assessment.raw_months is None:
+        return None
+    return {"calibration": assessment.site, "raw_months": round(assessment.raw_months, 3)}
 
 
 def _interval(interval: Interval | None) -> dict[str, float] | None:

@@ -17,7 +17,7 @@ import carpal
 from carpal.anatomy import COLOURS, group_of
 from carpal.imaging.preprocess import is_inverted, stretch
 from carpal.report import write_atomically
-from carpal.report.text import years
+from carpal.report.text import calibration, years
 from carpal.types import Assessment, Radiograph
 
 LONG_SIDE: Final = 1200
@@ -151,7 +151,10 @@ def _with_strips(field: Image.Image, assessment: Assessment) -> Image.Image:
     canvas = ImageDraw.Draw(picture)
     middle_top, middle_bottom, edge = STRIP / 2, picture.height - STRIP / 2, 20
     age = "no age" if assessment.months is None else f"{years(assessment.months)} ({assessment.months:.1f} months)"
-    canvas.text((edge, middle_top), f"{age}, {assessment.sex}", fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
+    below = ", ".join(calibration(assessment))
+    title_y = 22 if below else middle_top
+    canvas.text((edge, title_y), f"{age}, {assessment.sex}", fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
+    canvas.text((edge, STRIP - 13), below, fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
     if assessment.regions:
         note = "beside each name: its own age in months"
         canvas.text((picture.width - edge, middle_top), note, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")

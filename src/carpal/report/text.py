@@ -18,16 +18,27 @@ def years(months: float) -> str:
 
 
 def line(assessment: Assessment) -> str:
-    """One line: the image, the age, the sex, how many regions and warnings."""
+    """One line: the image, the age with its interval, the sex, how many regions and warnings."""
     if assessment.refused is not None or assessment.months is None:
         reason = assessment.refused.message if assessment.refused else ""
         return f"{assessment.image}: no age ({reason})"
-    facts = [f"{years(assessment.months)} ({assessment.months:.1f} months)", str(assessment.sex)]
+    facts = [f"{years(assessment.months)} ({assessment.months:.1f} months)", *calibration(assessment)]
+    facts.append(str(assessment.sex))
     if assessment.regions:
         facts.append(f"{len(assessment.regions)} regions")
     if assessment.warnings:
         facts.append(_count(len(assessment.warnings), "warning"))
     return f"{assessment.image}: {', '.join(facts)}"
+
+
+def calibration(assessment: Assessment) -> list[str]:
+    """The interval, and the network's own age where a hospital's calibration changed it; empty without both."""
+    parts = []
+    if (interval := assessment.interval) is not None:
+        parts.append(f"{interval.coverage:.0%} interval {interval.low:.0f} to {interval.high:.0f}".replace("%", " %"))
+    if assessment.raw_months is not None:
+        parts.append(f"calibrated by {assessment.site} from {assessment.raw_months:.1f}")
+    return parts
 
 
 def _count(number: int, noun: str) -> str:
