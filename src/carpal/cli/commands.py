@@ -14,6 +14,7 @@ from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
     from carpal.inference.engine import Engine
+    from carpal.trust.site import Site
     from carpal.types import Sex
 
 
@@ -22,15 +23,17 @@ def run_assess(arguments: Namespace) -> int:
     from carpal.inference.assess import to_sex
     from carpal.inference.engine import open_engine
     from carpal.report import as_json
+    from carpal.trust.site import read_site
 
     overlays = overlay_paths(arguments.overlay, arguments.images)
     json_path = None if arguments.json in (None, "-") else Path(arguments.json)
     _check_outputs([*overlays, json_path], arguments.images)
     engine = open_engine(arguments.weights, arguments.backend)
+    site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
     lines = sys.stderr if arguments.json == "-" else sys.stdout
     entries = []
     for image, overlay in zip(arguments.images, overlays, strict=True):
-        entry, line = _assess_one(image, to_sex(arguments.sex), engine, overlay)
+        entry, line = _assess_one(image, to_sex(arguments.sex), engine, overlay, site)
         entries.append(entry)
         if line is not None:
             print(line, file=lines, flush=True)
@@ -42,7 +45,7 @@ def run_assess(arguments: Namespace) -> int:
 
 
 def _assess_one(
-    image: str, stated: Sex | None, engine: Engine, overlay: Path | None
+    image: str, stated: Sex | None, engine: Engine, overlay: Path | None, site: Site | None = None
 ) -> tuple[dict[str, Any], str | None]:
     """The JSON entry and the line of one image; the line is None where an error was printed instead."""
     from carpal.imaging.read import read_radiograph
@@ -54,6 +57,7 @@ def _assess_one(
         radiograph = read_radiograph(image)
         sex = stated or radiograph.sex
         assessment = assess(radiograph, choose_sex(radiograph, stated), engine)
+        assessment = assessment if site is None else site.apply(assessment)
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         return as_json.refused_entry(image, sex, error, engine.model), None

@@ -36,6 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
+    from carpal.cli import calibrate  # it needs `command` of this module
+
+    calibrate.add(commands)
     return parser
 
 
@@ -96,6 +99,7 @@ def _assess(commands: Any) -> None:
         choices=("male", "female"),
         help="of every image given (default: what the DICOM file states; it is never guessed)",
     )
+    _path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
     group = parser.add_argument_group("output")
     group.add_argument(
         "--json", metavar="FILE", help="write the results as JSON; - writes them to the output, and the lines elsewhere"

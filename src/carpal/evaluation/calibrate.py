@@ -1,0 +1,74 @@
+"""`carpal calibrate`: labelled radiographs -> the intervals of a weights file, or a hospital's own calibration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from carpal.errors import DataError
+from carpal.evaluation import intervals, labels
+from carpal.evaluation.run import Readings, read_all
+from carpal.inference.engine import Engine, open_engine
+from carpal.inference.info import write_calibration
+from carpal.trust import coverage
+from carpal.trust.intervals import COVERAGE, fit
+from carpal.trust.site import Site, fit_site
+
+
+def fit_intervals(
+    images: Path, table: Path, weights: str | Path, backend: str = "onnx", share: float = COVERAGE
+) -> dict[str, Any]:
+    """Fits the intervals on radiographs that the network was not trained on and writes them into its sidecar.
+
+    Returns the sidecar's field `calibration`, whose `check` holds the cross-fitted coverage, as `evaluate` reports it.
+    Raises DataError on wrong or too few labels, WeightsError where the sidecar cannot be written.
+    """
+    read = _read(images, table, open_engine(weights, backend))
+    readings = intervals.to_readings(read.read, read.assessments)
+    check = {"nominal": share, "crossfitted": True, **coverage.crossfit(readings, share)}
+    calibration = fit(
+        readings,
+        share,
+        data=f"{len(read.read)} labelled radiographs ({table.name})",
+        date=_today(),
+        ids=intervals.hash_ids(label.id for label in read.read),
+        check=check,
+    )
+    write_calibration(weights, calibration)
+    return calibration.as_dict()
+
+
+def calibrate_site(
+    images: Path,
+    table: Path,
+    name: str,
+    weights: str | Path = "alanet",
+    backend: str = "onnx",
+    engine: Engine | None = None,
+) -> Site:
+    """The calibration that a hospital's own readings show. Raises CalibrationRefused, DataError."""
+    engine = engine or open_engine(weights, backend)
+    read = _read(images, table, engine)
+    return fit_site(
+        np.array([label.male for label in read.read], bool),
+        np.array([label.boneage for label in read.read], float),
+        np.array([assessment.months for assessment in read.assessments], float),
+        name=name,
+        date=_today(),
+        model=engine.model,
+    )
+
+
+def _read(images: Path, table: Path, engine: Engine) -> Readings:
+    rows = labels.read_labels(table)
+    readings = read_all(rows, labels.find_images(images, rows, table), {}, engine)
+    if not readings.read:
+        raise DataError(f"None of the {len(rows)} radiographs in {images} gave an age - see the messages above")
+    return readings
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
