@@ -13,6 +13,7 @@ import pytest
 from carpal.anatomy import REGIONS
 from carpal.errors import DataError
 from carpal.evaluation import age, boxes, card
+from carpal.trust.coverage import strata
 
 SIDECAR = {
     "name": "alanet",
@@ -60,6 +61,17 @@ def test_the_card_says_terms_and_limits_and_recipe() -> None:
     for words in ("Not a medical device", "non-commercial", "Halabi", "rsna.org", "- recipe: alanet", "- hours: 1.5"):
         assert words in text
     assert "- folds: 0, 1, 2\n- hardware\n  - gpu: one of them" in text
+
+
+def test_the_card_has_the_intervals_of_strata_that_have_radiographs() -> None:
+    male_N, age_N = np.array([True, True, False]), np.array([100.0, 110, 150])
+    found = strata(male_N, age_N, np.array([1, 0, 1]), np.array([20.0, 30, 40]))
+    text = card.render({**report(), "interval": {"nominal": 0.9, "crossfitted": True, **found}}, SIDECAR)
+    assert "Promised coverage 90.0 %; fitted on other radiographs of this table" in text
+    assert "| female 10-14 years | 1 | 100.0 % (20.6 % to 100.0 %) | 40.0 |" in text
+    assert "| male 5-10 years | 2 | 50.0 % (" in text
+    assert "male 0-2 years |" not in text.partition("## Intervals")[2].partition("## Regions")[0]
+    assert "## Intervals\n\nNone: these weights have no calibration." in card.render(report(), SIDECAR)
 
 
 def test_no_regions_and_an_empty_training_are_said() -> None:

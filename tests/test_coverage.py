@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carpal.errors import DataError
 from carpal.trust import coverage
 from carpal.trust.coverage import crossfit, strata, wilson
 from carpal.trust.intervals import Readings, fit
@@ -59,6 +60,13 @@ def test_crossfitting_does_not_see_what_it_judges(monkeypatch: pytest.MonkeyPatc
     found = coverage.crossfit(readings(), 0.9, repeats=2)
     assert sorted(judged) == sorted([*readings().months_N] * 2)
     assert found["mean_width"] == 2
+
+
+def test_too_few_to_check_are_refused() -> None:
+    many = readings()
+    few = many.where(many.male_N | (np.cumsum(~many.male_N) <= 49))
+    with pytest.raises(DataError, match=r"need 50 labelled radiographs of each sex.* got 49"):
+        coverage.crossfit(few, 0.9)
 
 
 def test_intervals_are_wider_where_more_is_promised() -> None:

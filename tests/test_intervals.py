@@ -98,6 +98,16 @@ def test_a_certain_network_has_a_certain_quantile(value: float, age: float) -> N
     assert rank_quantile(np.full((1, K), value), 0.5)[0] == pytest.approx(age, abs=1)
 
 
+def test_no_reading_at_the_edge_falls_out_by_rounding() -> None:
+    """In every cell as many readings are held as the conformal rank counts."""
+    readings = simulate(300, 4)
+    calibration = fit(readings)
+    covered_N = share_covered(calibration, readings)
+    for cell in calibration.cells:
+        mine_N = (readings.male_N == (cell.sex is Sex.MALE)) & in_band(readings.months_N, cell.low, cell.high)
+        assert covered_N[mine_N].sum() >= math.ceil(0.9 * (cell.n + 1) - 1e-9)
+
+
 def test_the_conformal_rank_is_the_next_above() -> None:
     """9 scores, 90 %: the 9th; 19 scores: the 18th; 99 scores: the 90th (Romano et al., eq. 8)."""
     assert conformal_quantile(np.arange(1.0, 10), 0.9) == 9

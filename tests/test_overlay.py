@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageChops
 
 from carpal.anatomy import COLOURS, REGIONS
 from carpal.report import overlay
-from carpal.types import Assessment, Box, ModelId, Radiograph, Refusal, Region, Sex
+from carpal.types import Assessment, Box, Interval, ModelId, Radiograph, Refusal, Region, Sex
 
 MODEL = ModelId("alanet", "1.0", "ab" * 32)
 
@@ -98,6 +99,16 @@ def test_a_taken_place_is_avoided() -> None:
     first = overlay.find_place(box, (90, 26), [box], [], (1200, 1200))
     second = overlay.find_place(box, (90, 26), [box], [first], (1200, 1200))
     assert overlap(first, second) == 0
+
+
+def test_an_interval_stands_below_the_age_and_nowhere_else() -> None:
+    with_interval = replace(assessment(), interval=Interval(100, 140, 0.9))
+    difference = ImageChops.difference(
+        overlay.draw(radiograph(), assessment()), overlay.draw(radiograph(), with_interval)
+    )
+    left, top, right, bottom = difference.getbbox() or (0, 0, 0, 0)
+    assert right > left
+    assert 0 <= top < bottom <= overlay.STRIP
 
 
 def test_save_writes_a_whole_png(tmp_path: Path) -> None:

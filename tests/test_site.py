@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,12 @@ def test_other_weights_are_refused() -> None:
         CALIBRATION.for_model(ModelId("alanet", "2", "cd" * 32))
 
 
+@pytest.mark.parametrize("name", ["", "x" * 41, "two\nlines"])
+def test_a_name_that_reports_cannot_hold_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="1 to 40 printable characters"):
+        replace(CALIBRATION, name=name)
+
+
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     calibration = fitted(hospital(1, 100, 10, 10), name="Spital Zürich")
     path = tmp_path / "site.json"
@@ -175,6 +182,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"lines": {s: {"shift": float("nan")} for s in ("male", "female")}},
         {"lines": {s: CALIBRATION.lines[Sex.MALE]._replace(slope=0.6)._asdict() for s in ("male", "female")}},
         {"check": None},
+        {"name": ""},
         {"weights": "alanet"},
     ],
 )

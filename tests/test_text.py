@@ -35,7 +35,7 @@ def test_a_line_has_image_age_sex_and_number_of_warnings() -> None:
 
 def test_an_interval_and_a_site_calibration_stand_behind_the_age() -> None:
     assessment = Assessment("h.png", Sex.MALE, 120.0, (), MODEL, interval=Interval(104.4, 139.6, 0.9))
-    assert line(assessment) == "h.png: 10 years (120.0 months), 90 % interval 104 to 140, male"
+    assert line(assessment) == "h.png: 10 years (120.0 months), 90 % interval 104 to 140 months, male"
     assessment = replace(assessment, interval=None, raw_months=115.0, site="ours, n = 60")
     assert line(assessment) == "h.png: 10 years (120.0 months), calibrated by ours, n = 60 from 115.0, male"
 

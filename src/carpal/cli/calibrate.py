@@ -58,8 +58,12 @@ def _intervals(arguments: Namespace) -> int:
 
 
 def _site(arguments: Namespace) -> int:
+    from carpal.errors import ConfigError
     from carpal.evaluation.calibrate import calibrate_site
     from carpal.report import write_atomically
+
+    if not arguments.out.parent.is_dir():
+        raise ConfigError(f"--out {arguments.out} cannot be written - its folder does not exist - choose another")
 
     site = calibrate_site(
         arguments.images,

@@ -15,7 +15,7 @@ from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import write_calibration
 from carpal.trust import coverage
 from carpal.trust.intervals import COVERAGE, fit
-from carpal.trust.site import Site, fit_site
+from carpal.trust.site import Site, check_name, fit_site
 
 
 def fit_intervals(
@@ -47,10 +47,10 @@ def calibrate_site(
     name: str,
     weights: str | Path = "alanet",
     backend: str = "onnx",
-    engine: Engine | None = None,
 ) -> Site:
-    """The calibration that a hospital's own readings show. Raises CalibrationRefused, DataError."""
-    engine = engine or open_engine(weights, backend)
+    """The calibration that a hospital's own readings show. Raises CalibrationRefused, DataError, ConfigError."""
+    check_name(name)
+    engine = open_engine(weights, backend)
     read = _read(images, table, engine)
     return fit_site(
         np.array([label.male for label in read.read], bool),

@@ -52,6 +52,7 @@ def render(report: dict[str, Any], sidecar: dict[str, Any]) -> str:
         "Data": DATA,
         "Training": _listing(sidecar["training"]) or "Not stated in the sidecar.",
         "Results": _results(report),
+        "Intervals": _intervals(report.get("interval")),
         "Regions": _regions(report["regions"]),
         "How to get started": f"```\ncarpal assess hand.png --sex female --weights {sidecar['name']}\n```",
     }
@@ -60,7 +61,7 @@ def render(report: dict[str, Any], sidecar: dict[str, Any]) -> str:
 
 
 def _details(sidecar: dict[str, Any]) -> str:
-    known = {key: value for key, value in sidecar.items() if key != "training"}
+    known = {key: value for key, value in sidecar.items() if key not in ("training", "calibration")}
     return _listing(known)
 
 
@@ -86,6 +87,27 @@ def _row(name: str, part: dict[str, Any]) -> str:
     low, high = part["mae_ci95"]
     mae = f"{part['mae']:.2f} ({low:.2f}-{high:.2f})"
     return f"| {name} | {part['n']} | {mae} | {part['rmse']:.2f} | {part['bias']:+.2f} |"
+
+
+def _intervals(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "None: these weights have no calibration."
+    how = "fitted on other radiographs of this table, dealt into folds" if found["crossfitted"] else "fitted elsewhere"
+    rows = {"all": found, **found["by_sex"], **{f"{name} years": row for name, row in found["by_stratum"].items()}}
+    return "\n".join(
+        [
+            f"Promised coverage {percent(found['nominal'])}; {how}. Ages are reference ages.",
+            "",
+            "| | n | coverage (95 % interval) | mean width, months |",
+            "|---|---:|---:|---:|",
+            *(_interval_row(name, row) for name, row in rows.items() if row["n"]),
+        ]
+    )
+
+
+def _interval_row(name: str, row: dict[str, Any]) -> str:
+    low, high = map(percent, row["coverage_ci95"])
+    return f"| {name} | {row['n']} | {percent(row['coverage'])} ({low} to {high}) | {row['mean_width']:.1f} |"
 
 
 def _regions(regions: dict[str, Any] | None) -> str:

@@ -35,7 +35,8 @@ def calibration(assessment: Assessment) -> list[str]:
     """The interval, and the network's own age where a hospital's calibration changed it; empty without both."""
     parts = []
     if (interval := assessment.interval) is not None:
-        parts.append(f"{interval.coverage:.0%} interval {interval.low:.0f} to {interval.high:.0f}".replace("%", " %"))
+        share = f"{100 * interval.coverage:.0f} %"
+        parts.append(f"{share} interval {interval.low:.0f} to {interval.high:.0f} months")
     if assessment.raw_months is not None:
         parts.append(f"calibrated by {assessment.site} from {assessment.raw_months:.1f}")
     return parts

@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from carpal.trust.intervals import BANDS, Array, Readings, fit, in_band
+from carpal.errors import DataError
+from carpal.trust.intervals import BANDS, Array, Readings, fit, in_band, smallest_cell
 from carpal.types import Sex
 
 FOLDS, REPEATS, SEED = 5, 20, 0
@@ -25,6 +26,12 @@ def crossfit(readings: Readings, coverage: float, repeats: int = REPEATS) -> dic
     A reading counts with the share of the deals in which its interval held the reference age. Raises DataError where
     four fifths of the readings are too few to fit.
     """
+    fewest, needed = _fewest(readings), math.ceil(smallest_cell(coverage) * FOLDS / (FOLDS - 1))
+    if fewest < needed:
+        raise DataError(
+            f"Intervals of {coverage:.0%} coverage need {needed} labelled radiographs of each sex, to fit on four "
+            f"fifths and check on the rest - got {fewest} of one sex - label more"
+        )
     generator = np.random.default_rng(SEED)
     covered_RN, width_RN = np.empty((repeats, len(readings.months_N))), np.empty((repeats, len(readings.months_N)))
     for deal in range(repeats):
@@ -76,10 +83,16 @@ def _part(covered_N: NDArray[Any], width_N: Array) -> dict[str, Any]:
 
 
 def _deal(readings: Readings, generator: np.random.Generator) -> NDArray[np.int64]:
-    """A fold (N,) for each reading: neighbours in sex and predicted age go to different folds."""
-    order = np.lexsort((readings.months_N, readings.male_N))
-    fold_N = np.empty(len(order), np.int64)
-    for start in range(0, len(order), FOLDS):
-        block = order[start : start + FOLDS]
-        fold_N[block] = generator.permutation(FOLDS)[: len(block)]
+    """A fold (N,) for each reading: five neighbours in predicted age, of one sex, go to the five folds."""
+    fold_N = np.empty(len(readings.male_N), np.int64)
+    for male in (False, True):
+        (mine,) = np.nonzero(readings.male_N == male)
+        order = mine[np.argsort(readings.months_N[mine], kind="stable")]
+        for start in range(0, len(order), FOLDS):
+            block = order[start : start + FOLDS]
+            fold_N[block] = generator.permutation(FOLDS)[: len(block)]
     return fold_N
+
+
+def _fewest(readings: Readings) -> int:
+    return int(min(readings.male_N.sum(), (~readings.male_N).sum()))

@@ -29,6 +29,8 @@ BANDS: Final = ((0, 24), (24, 60), (60, 120), (120, 168), (168, RANKS - 1))
 """Bands of the predicted age: 0-2, 2-5, 5-10, 10-14 and 14-19 years. Each holds its lower end, the last both."""
 SMALLEST: Final = 40
 """A cell of fewer readings is merged with the smaller of its neighbours of the same sex, until none is smaller."""
+DIGIT: Final = 1e-4
+"""Offsets and ends are written with so many months; rounded outwards, so that nothing at the edge falls out."""
 METHOD: Final = "conformalised quantiles of the rank distribution, by sex and band of the predicted age"
 
 
@@ -92,11 +94,12 @@ class Calibration:
     def intervals(
         self, male_N: NDArray[np.bool_], months_N: Array, probabilities_NK: NDArray[Any]
     ) -> tuple[Array, Array]:
-        """Lower and upper ends (N,) of many readings."""
+        """Lower and upper ends (N,) of many readings, rounded outwards to a ten-thousandth of a month."""
         low_N, high_N = raw_interval(probabilities_NK, self.coverage)
         offset_N = np.array([self._offset(male, months) for male, months in zip(male_N, months_N, strict=True)])
-        low_N = np.clip(np.minimum(low_N - offset_N, months_N), 0.0, RANKS - 1.0)
-        return low_N, np.clip(np.maximum(high_N + offset_N, months_N), 0.0, RANKS - 1.0)
+        low_N = np.floor(np.minimum(low_N - offset_N, months_N) / DIGIT) * DIGIT
+        high_N = np.ceil(np.maximum(high_N + offset_N, months_N) / DIGIT) * DIGIT
+        return np.clip(low_N, 0.0, RANKS - 1.0), np.clip(high_N, 0.0, RANKS - 1.0)
 
     def _offset(self, male: bool, months: float) -> float:
         sex = Sex.MALE if male else Sex.FEMALE
@@ -159,7 +162,7 @@ def fit(
     check: Mapping[str, Any] | None = None,
 ) -> Calibration:
     """The calibration of labelled readings. Raises DataError where a sex has too few of them."""
-    smallest = max(SMALLEST, math.ceil(coverage / (1 - coverage)))
+    smallest = smallest_cell(coverage)
     low_N, high_N = raw_interval(readings.probabilities_NK, coverage)
     score_N = np.maximum(low_N - readings.boneage_N, readings.boneage_N - high_N)
     cells = []
@@ -174,8 +177,13 @@ def fit(
         for low, high in merged(months_N, smallest):
             inside_N = in_band(months_N, low, high)
             offset = conformal_quantile(scores_N[inside_N], coverage)
-            cells.append(Cell(sex, float(low), float(high), round(offset, 4), int(inside_N.sum())))
+            cells.append(Cell(sex, low, high, round(math.ceil(offset / DIGIT) * DIGIT, 4), int(inside_N.sum())))
     return Calibration(coverage, tuple(cells), data, date, ids, check or {})
+
+
+def smallest_cell(coverage: float) -> int:
+    """How many readings a cell needs: SMALLEST, or more where a high coverage has no conformal rank among so few."""
+    return max(SMALLEST, math.ceil(coverage / (1 - coverage) - 1e-9))
 
 
 def raw_interval(probabilities_NK: NDArray[Any], coverage: float) -> tuple[Array, Array]:

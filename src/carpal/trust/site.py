@@ -33,6 +33,7 @@ SHRINK: Final = 10.0
 """Readings without any difference that are imagined beside the real ones."""
 STEEPEST: Final = 0.5
 """Months of difference per month of age, at most, so that an older hand is never read as a younger one."""
+LONGEST_NAME: Final = 40
 RESAMPLES, SEED = 10_000, 0
 
 
@@ -71,6 +72,9 @@ class Site:
     model: ModelId
     lines: Mapping[Sex, Line]
     check: Check
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
 
     @property
     def label(self) -> str:
@@ -120,6 +124,15 @@ class Site:
             "check": self.check._asdict(),
         }
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def check_name(name: str) -> None:
+    """Raises ConfigError for a name that reports cannot hold."""
+    if not (0 < len(name) <= LONGEST_NAME and name.isprintable()):
+        raise ConfigError(
+            f"A calibration's name has 1 to {LONGEST_NAME} printable characters - got {len(name)} - "
+            "it stands in every report: choose another with --name"
+        )
 
 
 def fit_site(
@@ -192,7 +205,7 @@ def read_site(path: Path) -> Site:
         raw, calibrated, gain = (float(check[key]) for key in ("mae_raw", "mae_calibrated", "gain"))
         model = ModelId(*(str(values["weights"][key]) for key in ("name", "version", "sha256")))
         return Site(str(values["name"]), str(values["date"]), model, lines, Check(raw, calibrated, gain, (low, high)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ConfigError(
             f"{path} is no site calibration - {error} - give a file that `carpal calibrate --out` wrote"
         ) from None
