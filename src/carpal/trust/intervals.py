@@ -29,8 +29,8 @@ BANDS: Final = ((0, 24), (24, 60), (60, 120), (120, 168), (168, RANKS - 1))
 """Bands of the predicted age: 0-2, 2-5, 5-10, 10-14 and 14-19 years. Each holds its lower end, the last both."""
 SMALLEST: Final = 40
 """A cell of fewer readings is merged with the smaller of its neighbours of the same sex, until none is smaller."""
-DIGIT: Final = 1e-4
-"""Offsets and ends are written with so many months; rounded outwards, so that nothing at the edge falls out."""
+STEPS: Final = 10_000
+"""To a month: offsets and ends are rounded outwards to such a step, so that no reading at the edge falls out."""
 METHOD: Final = "conformalised quantiles of the rank distribution, by sex and band of the predicted age"
 
 
@@ -97,8 +97,8 @@ class Calibration:
         """Lower and upper ends (N,) of many readings, rounded outwards to a ten-thousandth of a month."""
         low_N, high_N = raw_interval(probabilities_NK, self.coverage)
         offset_N = np.array([self._offset(male, months) for male, months in zip(male_N, months_N, strict=True)])
-        low_N = np.floor(np.minimum(low_N - offset_N, months_N) / DIGIT) * DIGIT
-        high_N = np.ceil(np.maximum(high_N + offset_N, months_N) / DIGIT) * DIGIT
+        low_N = np.minimum(np.floor((low_N - offset_N) * STEPS) / STEPS, months_N)
+        high_N = np.maximum(np.ceil((high_N + offset_N) * STEPS) / STEPS, months_N)
         return np.clip(low_N, 0.0, RANKS - 1.0), np.clip(high_N, 0.0, RANKS - 1.0)
 
     def _offset(self, male: bool, months: float) -> float:
@@ -177,7 +177,7 @@ def fit(
         for low, high in merged(months_N, smallest):
             inside_N = in_band(months_N, low, high)
             offset = conformal_quantile(scores_N[inside_N], coverage)
-            cells.append(Cell(sex, low, high, round(math.ceil(offset / DIGIT) * DIGIT, 4), int(inside_N.sum())))
+            cells.append(Cell(sex, low, high, math.ceil(offset * STEPS) / STEPS, int(inside_N.sum())))
     return Calibration(coverage, tuple(cells), data, date, ids, check or {})
 
 
