@@ -138,7 +138,7 @@ def test_a_missing_codec_costs_one_image_only(
         return decode(data, name)
 
     monkeypatch.setattr(read, "_decode", without_codec)
-    monkeypatch.setattr(read, "_read_bytes", lambda path, name: hand_png.read_bytes())
+    monkeypatch.setattr(read, "read_bytes", lambda path, name: hand_png.read_bytes())
     assert main(["assess", "a.dcm", str(hand_png), "--sex", "male"]) == 3
     assert len(capsys.readouterr().out.splitlines()) == 1
 

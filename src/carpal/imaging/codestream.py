@@ -1,4 +1,4 @@
-"""The size that a compressed picture states by itself, read without decoding it.
+"""What a compressed picture states by itself: size, bits and coding, read without decoding it.
 
 A DICOM header may say 64 x 64 where the JPEG inside says 65,500 x 65,500, and the decoders believe the JPEG.
 """
@@ -6,31 +6,49 @@ A DICOM header may say 64 x 64 where the JPEG inside says 65,500 x 65,500, and t
 from __future__ import annotations
 
 import struct
+from typing import Final, NamedTuple
 
-JPEG_START = b"\xff\xd8"
-JPEG_2000_START = b"\xff\x4f\xff\x51"
-FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+JPEG_START: Final = b"\xff\xd8"
+JPEG_2000_START: Final = b"\xff\x4f\xff\x51"
+FRAME_MARKERS: Final = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """SOF0..SOF15 without DHT, JPG and DAC (ITU T.81, table B.1), and JPEG-LS's SOF55 (T.87)."""
+JPEG_SYNTAXES: Final = {0xC0: ".50", 0xC1: ".51", 0xC3: ".70", 0xF7: ".81"}
+JPEG_2000: Final = "1.2.840.10008.1.2.4.91"
+RLE: Final = "1.2.840.10008.1.2.5"
 
 
-def coded_size(frame: bytes) -> tuple[int, int] | None:
-    """(width, height) in the header of a JPEG, lossless JPEG, JPEG-LS or JPEG 2000 frame; None where none is found."""
+class Coded(NamedTuple):
+    """Width, height, bits of a sample, and the DICOM transfer syntax that such a picture has; None where not stated."""
+
+    width: int | None
+    height: int | None
+    bits: int | None
+    syntax: str | None
+
+
+def describe(frame: bytes) -> Coded | None:
+    """What the header of a JPEG, JPEG-LS, JPEG 2000 or RLE frame states; None for anything else."""
     if frame.startswith(JPEG_START):
-        return _jpeg_size(frame)
+        return _jpeg(frame)
     start = frame.find(JPEG_2000_START, 0, 4096)  # a JP2 box may stand before it
-    if start < 0 or len(frame) < start + 24:
-        return None
-    right, bottom, left, top = struct.unpack(">4I", frame[start + 8 : start + 24])
-    return right - left, bottom - top
+    if start >= 0 and len(frame) >= start + 43:
+        right, bottom, left, top = struct.unpack(">4I", frame[start + 8 : start + 24])
+        return Coded(right - left, bottom - top, (frame[start + 42] & 0x7F) + 1, JPEG_2000)
+    if len(frame) >= 64:
+        segments, first = struct.unpack("<2I", frame[:8])
+        if first == 64 and 1 <= segments <= 15:  # the RLE header of PS3.5 G.5 states no size
+            return Coded(None, None, None, RLE)
+    return None
 
 
-def _jpeg_size(frame: bytes) -> tuple[int, int] | None:
+def _jpeg(frame: bytes) -> Coded | None:
     at = len(JPEG_START)
     while at + 9 <= len(frame) and frame[at] == 0xFF:
         marker = frame[at + 1]
         if marker in FRAME_MARKERS:
-            height, width = struct.unpack(">HH", frame[at + 5 : at + 9])
-            return width, height
+            bits, height, width = struct.unpack(">BHH", frame[at + 4 : at + 9])
+            end = JPEG_SYNTAXES.get(marker)
+            return Coded(width, height, bits, None if end is None else f"1.2.840.10008.1.2.4{end}")
         # A fill byte stands alone; every other segment before the frame header states its length.
         at += 1 if marker == 0xFF else 2 + struct.unpack(">H", frame[at + 2 : at + 4])[0]
     return None

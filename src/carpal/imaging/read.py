@@ -43,7 +43,7 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radi
     """
     if name is None:
         name = "the image" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source), name)
+    data = source if isinstance(source, bytes) else read_bytes(Path(source), name)
     if not data:
         raise UnreadableImage(f"{name}: the file is empty (0 bytes). Copy or export it again")
     radiograph = _decode(data, name)
@@ -51,7 +51,13 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radi
     return radiograph
 
 
-def _read_bytes(path: Path, name: str) -> bytes:
+def is_dicom(data: bytes) -> bool:
+    """True where the bytes begin as a DICOM file does, with or without preamble."""
+    return data[128:132] == DICOM_MAGIC or data.startswith(BARE_DICOM_MAGIC)
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """A file's content. Raises UnreadableImage where it cannot be opened, UnsuitableImage where it is too large."""
     try:
         if not path.exists():
             raise UnreadableImage(f"{name}: there is no such file. Check the path")
@@ -69,7 +75,7 @@ def _read_bytes(path: Path, name: str) -> bytes:
 
 
 def _decode(data: bytes, name: str) -> Radiograph:
-    if data[128:132] == DICOM_MAGIC or data.startswith(BARE_DICOM_MAGIC):
+    if is_dicom(data):
         from carpal.imaging.dicom import decode_dicom
 
         return decode_dicom(data, name)

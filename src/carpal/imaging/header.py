@@ -1,0 +1,302 @@
+"""What a DICOM header says of its pixels and of the examination, tolerantly: a mistake becomes an assumption, told.
+
+`repair` changes the data set so that a decoder can use it; `notices` reports what else the file holds. No message
+carries a value that may describe the patient.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from carpal.errors import UnreadableImage, UnsuitableImage
+from carpal.imaging.codestream import Coded, describe
+from carpal.imaging.limits import check_size
+
+GREY: Final = ("MONOCHROME1", "MONOCHROME2")
+COLOUR: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
+EXPLICIT: Final = {True: "1.2.840.10008.1.2.1", False: "1.2.840.10008.1.2.2"}
+_JPEG: Final = "1.2.840.10008.1.2.4."
+FAMILIES: Final = {
+    "JPEG": {f"{_JPEG}50", f"{_JPEG}51"},
+    "lossless JPEG": {f"{_JPEG}57", f"{_JPEG}70"},
+    "JPEG-LS": {f"{_JPEG}80", f"{_JPEG}81"},
+    "JPEG 2000": {f"{_JPEG}90", f"{_JPEG}91"},
+    "RLE": {"1.2.840.10008.1.2.5"},
+}
+ITEM: Final = b"\xfe\xff\x00\xe0"
+"""Encapsulated pixel data begin with an item (PS3.5 A.4)."""
+IMAGE_STORAGE: Final = "1.2.840.10008.5.1.4.1.1."
+RADIOGRAPHS: Final = {f"{IMAGE_STORAGE}{end}" for end in ("1", "1.1", "1.1.1", "12.2")}
+"""Computed Radiography, Digital X-Ray for presentation and for processing, X-Ray Radiofluoroscopic."""
+CAPTURES: Final = {f"{IMAGE_STORAGE}{end}" for end in ("7", "7.1", "7.2", "7.3", "7.4")}
+"""Secondary Capture holds anything: the modality decides."""
+RADIOGRAPH_MODALITIES: Final = {"CR", "DX", "RF", "RG"}
+OPEN_MODALITIES: Final = {"", "OT", "SC", "XC"}
+HANDS: Final = {"HAND", "HANDS", "WRIST", "WRISTS", "CARPUS", "EXTREMITY", "UPPEREXTREMITY", "ARM", "FOREARM", "FINGER"}
+
+
+def value(dataset: Any, keyword: str) -> Any:
+    """An element's value; None where it is absent, empty or cannot be converted."""
+    try:
+        found = dataset.get(keyword)
+    except Exception:  # pydicom converts on access, and raises what its converters meet
+        return None
+    return None if found is None or found == "" else found
+
+
+def real(dataset: Any, keyword: str) -> float | None:
+    """A finite number, also where it came as text or as the first of several; None for everything else."""
+    found = value(dataset, keyword)
+    try:
+        if type(found).__name__ == "MultiValue" or isinstance(found, (list, tuple)):
+            found = found[0]
+        number = float(found)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def number(dataset: Any, keyword: str) -> int | None:
+    """A whole number, as `real` finds it."""
+    found = real(dataset, keyword)
+    return None if found is None else int(found)
+
+
+def text(dataset: Any, keyword: str) -> str:
+    """A value as text without its padding, the first of several; "" where there is none."""
+    found = value(dataset, keyword)
+    if type(found).__name__ == "MultiValue":
+        found = found[0] if found else ""
+    return "" if found is None else str(found).strip(" \0")
+
+
+def word(dataset: Any, keyword: str) -> str:
+    """A code string in capitals; "" where there is none."""
+    return text(dataset, keyword).upper()
+
+
+def check_kind(dataset: Any, name: str) -> list[str]:
+    """Refuses what neither class nor modality calls a radiograph (CT, MR, ultrasound); warns where they disagree."""
+    sop_class, modality = text(dataset, "SOPClassUID"), word(dataset, "Modality")
+    votes = []
+    if sop_class in RADIOGRAPHS or (sop_class.startswith(IMAGE_STORAGE) and sop_class not in CAPTURES):
+        votes.append(sop_class in RADIOGRAPHS)
+    if modality not in OPEN_MODALITIES:
+        votes.append(modality in RADIOGRAPH_MODALITIES)
+    if votes and not any(votes):
+        raise UnsuitableImage(
+            f"{name}: not a radiograph - neither its class nor its modality is CR, DX, RF or a secondary capture. "
+            "Give the radiograph of the hand"
+        )
+    if not all(votes):
+        return ["the file's class and its modality disagree about whether it is a radiograph; it was read as one"]
+    return [] if sop_class else ["the file states no SOP class; it was read as a radiograph"]
+
+
+def repair(dataset: Any, name: str) -> list[str]:
+    """Makes rows, columns, frames, samples, bits and photometric interpretation fit the pixel data.
+
+    Returns what was assumed. Raises UnreadableImage where the pixel data cannot be understood, UnsuitableImage where
+    they can and are of a kind or size that we do not read.
+    """
+    if "PixelData" not in dataset:
+        raise UnreadableImage(
+            f"{name}: this DICOM object holds no picture (no PixelData). Give the image itself, not its report or state"
+        )
+    assumed: list[str] = []
+    coded = _coded(dataset)
+    _settle_syntax(dataset, coded, assumed)
+    if coded is None:
+        _native(dataset, name, assumed)
+    else:
+        _encapsulated(dataset, coded, name, assumed)
+    _repair_photometric(dataset, name, assumed)
+    _repair_stored_bits(dataset, coded, assumed)
+    if number(dataset, "PixelRepresentation") not in (0, 1):
+        dataset.PixelRepresentation = 0
+        assumed.append("the file does not say whether its values have a sign; they were taken as having none")
+    return assumed
+
+
+def _coded(dataset: Any) -> Coded | None:
+    """What the first compressed frame says of itself; None for uncompressed pixel data."""
+    data = bytes(dataset.PixelData or b"")
+    if not data.startswith(ITEM):
+        return None
+    from pydicom.encaps import generate_fragments
+
+    fragments = [fragment for fragment, _ in zip(generate_fragments(data), range(4), strict=False)]
+    return next((found for fragment in fragments[1:] if (found := describe(fragment))), Coded(None, None, None, None))
+
+
+def _settle_syntax(dataset: Any, coded: Coded | None, assumed: list[str]) -> None:
+    """Pixel data tell by themselves whether and how they are compressed: a transfer syntax that differs is replaced."""
+    stated = dataset.file_meta.get("TransferSyntaxUID")
+    if coded is None:
+        if stated is None or stated.is_private or not stated.is_transfer_syntax or stated.is_encapsulated:
+            is_implicit, is_little = dataset.original_encoding
+            dataset.file_meta.TransferSyntaxUID = IMPLICIT_LITTLE if is_implicit else EXPLICIT[is_little is not False]
+            said = "no transfer syntax" if stated is None else "a transfer syntax that does not fit"
+            assumed.append(f"the file states {said}; its pixels were taken as uncompressed")
+    elif coded.syntax and family(coded.syntax) != family(str(stated)):
+        dataset.file_meta.TransferSyntaxUID = coded.syntax
+        assumed.append("the transfer syntax is missing or does not fit the compressed picture, whose own kind was used")
+
+
+def family(syntax: str) -> str | None:
+    """What one decoder reads: JPEG, lossless JPEG, JPEG-LS, JPEG 2000, RLE; None for every other transfer syntax."""
+    return next((name for name, syntaxes in FAMILIES.items() if syntax in syntaxes), None)
+
+
+def _encapsulated(dataset: Any, coded: Coded, name: str, assumed: list[str]) -> None:
+    """The compressed picture knows its own size: where the header differs, the picture counts."""
+    _set_samples(dataset, number(dataset, "SamplesPerPixel"), name, assumed)
+    rows, columns = number(dataset, "Rows") or 0, number(dataset, "Columns") or 0
+    if coded.width and coded.height and (coded.width, coded.height) != (columns, rows):
+        check_size(coded.width, coded.height, name)
+        assumed.append(
+            f"the header says {columns} x {rows} pixels, the compressed picture {coded.width} x {coded.height}; "
+            "the picture counts"
+        )
+        rows, columns = coded.height, coded.width
+    check_size(columns, rows, name)
+    dataset.Rows, dataset.Columns = rows, columns
+    frames = number(dataset, "NumberOfFrames")
+    if "NumberOfFrames" in dataset and (frames is None or frames < 1):
+        dataset.NumberOfFrames = 1
+        assumed.append("the number of frames is malformed; the first one was read")
+    bits = number(dataset, "BitsAllocated")
+    if bits not in (8, 16):
+        if coded.bits is None or coded.bits > 16:
+            raise _wrong_bits(name, bits)
+        dataset.BitsAllocated = 8 if coded.bits <= 8 else 16
+        assumed.append(f"the bits of a sample are missing or wrong; the compressed picture has {coded.bits}")
+
+
+def _native(dataset: Any, name: str, assumed: list[str]) -> None:
+    """Uncompressed: the length of the pixel data must come out of rows, columns, samples, bits and frames."""
+    length = len(dataset.PixelData or b"")
+    samples = _set_samples(dataset, number(dataset, "SamplesPerPixel"), name, assumed)
+    rows, columns = number(dataset, "Rows") or 0, number(dataset, "Columns") or 0
+    bits = number(dataset, "BitsAllocated")
+    if bits in (8, 16) and (rows > 0) != (columns > 0):
+        other = length // (max(rows, columns) * samples * bits // 8)
+        rows, columns = (rows, other) if rows > 0 else (other, columns)
+        assumed.append("Rows or Columns is missing; it follows from the length of the pixel data")
+    check_size(columns, rows, name)
+    dataset.Rows, dataset.Columns = rows, columns
+    if bits not in (8, 16):
+        dataset.BitsAllocated = _guess_bits(length, rows * columns * samples, bits, name)
+        assumed.append("the bits of a sample are missing or wrong; they follow from the length of the pixel data")
+    frame = rows * columns * dataset.BitsAllocated // 8
+    if samples == 3 and frame <= length < 3 * frame:
+        dataset.SamplesPerPixel = samples = 1
+        assumed.append("the header says three samples a pixel, the pixel data hold one")
+    frames = number(dataset, "NumberOfFrames")
+    if "NumberOfFrames" in dataset and (
+        frames is None or frames < 1 or frames * frame * samples > length >= frame * samples
+    ):
+        dataset.NumberOfFrames = 1
+        assumed.append("the number of frames does not fit the pixel data; the first one was read")
+    if length < frame * samples:
+        raise UnreadableImage(
+            f"{name}: the pixel data are damaged or incomplete - {length} bytes for {columns} x {rows} pixels of "
+            f"{dataset.BitsAllocated} bits. Copy or export it again"
+        )
+
+
+def _set_samples(dataset: Any, samples: int | None, name: str, assumed: list[str]) -> int:
+    if samples is None or samples < 1:
+        samples = 3 if word(dataset, "PhotometricInterpretation") in COLOUR else 1
+        assumed.append(f"the samples of a pixel are missing; {samples} was assumed")
+    if samples not in (1, 3):
+        raise UnsuitableImage(f"{name}: the header claims {samples} samples a pixel; we read 1 or 3. Export it as grey")
+    dataset.SamplesPerPixel = samples
+    return samples
+
+
+def _guess_bits(length: int, values: int, stated: int | None, name: str) -> int:
+    """8 or 16, whichever the length fits with at most one byte of padding."""
+    for bits in (16, 8):
+        if values * bits // 8 <= length <= values * bits // 8 + 1:
+            return bits
+    raise _wrong_bits(name, stated)
+
+
+def _wrong_bits(name: str, stated: int | None) -> UnsuitableImage:
+    return UnsuitableImage(
+        f"{name}: {'an unknown number of' if stated is None else stated} bits a sample; we read 8 or 16. "
+        "Export it so, or as PNG"
+    )
+
+
+def _repair_photometric(dataset: Any, name: str, assumed: list[str]) -> None:
+    kind, samples = word(dataset, "PhotometricInterpretation"), int(dataset.SamplesPerPixel)
+    if kind == "PALETTE COLOR" and "RedPaletteColorLookupTableData" in dataset:
+        raise UnsuitableImage(f"{name}: its colours come from a palette (PALETTE COLOR). Export it as grey")
+    wanted = GREY if samples == 1 else COLOUR
+    if kind not in wanted:
+        kind = "MONOCHROME2" if samples == 1 else "RGB"
+        assumed.append(f"the photometric interpretation is missing or does not fit; {kind} was assumed")
+    dataset.PhotometricInterpretation = kind
+    if samples == 3 and number(dataset, "PlanarConfiguration") not in (0, 1):
+        dataset.PlanarConfiguration = 0
+
+
+def _repair_stored_bits(dataset: Any, coded: Coded | None, assumed: list[str]) -> None:
+    allocated, stored = int(dataset.BitsAllocated), number(dataset, "BitsStored")
+    if stored is None or not 1 <= stored <= allocated:
+        stored = coded.bits if coded is not None and coded.bits else allocated
+        assumed.append(f"the stored bits are missing or wrong; {stored} were assumed")
+    if (
+        coded is None
+        and allocated == 16
+        and number(dataset, "PixelRepresentation") != 1
+        and not _has_embedded_overlay(dataset)
+    ):
+        order = "<u2" if dataset.original_encoding[1] is not False else ">u2"
+        data = dataset.PixelData
+        needed = int(np.frombuffer(data, order, len(data) // 2).max(initial=0)).bit_length()
+        if needed > stored:
+            assumed.append(f"the header says {stored} bits, the pixel data hold {needed}")
+            stored = needed
+    dataset.BitsStored, dataset.HighBit = stored, stored - 1
+
+
+def _has_embedded_overlay(dataset: Any) -> bool:
+    """Retired: an overlay in the unused bits of each pixel (PS3.5-2004 8.1.2)."""
+    return any(_overlay_bit(dataset, group) > 0 for group in _overlay_groups(dataset))
+
+
+def _overlay_bit(dataset: Any, group: int) -> int:
+    try:
+        return int(dataset[(group, 0x0102)].value or 0)
+    except (KeyError, TypeError, ValueError):
+        return 0
+
+
+def _tags(dataset: Any) -> list[Any]:
+    return list(dataset.keys())  # iterating over the data set itself would convert every element
+
+
+def _overlay_groups(dataset: Any) -> list[int]:
+    return sorted({tag.group for tag in _tags(dataset) if 0x6000 <= tag.group <= 0x601E and tag.group % 2 == 0})
+
+
+def notices(dataset: Any) -> list[str]:
+    """What a reader of the result should know of the file: burnt-in text, overlays, private data, another body part."""
+    found = []
+    if word(dataset, "BurnedInAnnotation") == "YES":
+        found.append("the file says that text is burnt into the picture: it may name the patient")
+    if groups := _overlay_groups(dataset):
+        found.append(f"the file holds {len(groups)} overlay plane(s), which were not read")
+    if private := sum(tag.is_private for tag in _tags(dataset)):
+        found.append(f"the file holds {private} private elements, which were not read")
+    part = word(dataset, "BodyPartExamined").replace(" ", "")
+    if part and part not in HANDS:
+        found.append("the file names another body part than a hand")
+    return found
