@@ -55,7 +55,7 @@ def voi(values_HW: NDArray[Any], dataset: Any, assumed: list[str]) -> NDArray[An
         exponent_HW = np.clip(-4 * (values_HW.astype(np.float64) - centre) / width, -50, 50)
         return np.asarray(np.rint(65535 / (1 + np.exp(exponent_HW))))
     # The ramp between is left out, for `preprocess` stretches the grey values anyway.
-    return np.clip(values_HW, max(math.ceil(low), values_HW.min()), min(math.floor(high), values_HW.max()))
+    return np.asarray(np.clip(values_HW, max(math.ceil(low), values_HW.min()), min(math.floor(high), values_HW.max())))
 
 
 def look_up(values_HW: NDArray[Any], item: Any) -> NDArray[Any]:

@@ -1,0 +1,99 @@
+"""What the DICOM writers share: who made the object, when, in which series, and how it becomes bytes that never vary.
+
+Dates and times are the radiograph's, not the clock's, so that the same radiograph gives the same file (see `Source`).
+"""
+
+from __future__ import annotations
+
+import warnings
+from io import BytesIO
+from typing import Any, Final, NamedTuple
+
+import carpal
+from carpal.report.codes import Code
+from carpal.report.findings import Findings
+from carpal.report.source import PATIENT, STUDY, Source
+from carpal.report.uids import derive
+
+MANUFACTURER: Final = "carpal"
+SERIES_NUMBERS: Final = {"sr": 9601, "capture": 9602, "gsps": 9603, "pdf": 9604}
+TITLES: Final = {
+    "sr": "Bone age, structured report",
+    "capture": "Bone age, picture",
+    "gsps": "Bone age, regions",
+    "pdf": "Bone age, PDF",
+}
+
+
+class Identity(NamedTuple):
+    """The UIDs and numbers of one object in a series of its own."""
+
+    sop_instance_uid: str
+    series_uid: str
+    series_number: int
+    title: str
+
+
+def identity(kind: str, found: Findings, source: Source, uid_root: str | None) -> Identity:
+    """Where an object of a kind ("sr", "capture", "gsps", "pdf") goes. Raises ConfigError for a wrong root."""
+    instance, series = (derive(name, found, source, uid_root) for name in (kind, f"{kind} series"))
+    return Identity(instance, series, SERIES_NUMBERS[kind], TITLES[kind])
+
+
+def coded(code: Code) -> Any:
+    """A code as highdicom wants it."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(value=code.value, scheme_designator=code.scheme, meaning=code.meaning)
+
+
+def equipment(found: Findings) -> dict[str, Any]:
+    """The arguments by which highdicom's classes learn who made the object."""
+    return {
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": found.algorithm,
+        "software_versions": carpal.__version__,
+        "device_serial_number": found.model.sha256,
+    }
+
+
+def new_object(kind: str, sop_class: str, modality: str, found: Findings, source: Source, uid_root: str | None) -> Any:
+    """Patient, study, series, equipment and SOP common modules of an object that is built by hand."""
+    from pydicom import Dataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    where = identity(kind, found, source, uid_root)
+    dataset = Dataset()
+    for keyword in (*PATIENT, *STUDY, "SpecificCharacterSet", "StudyInstanceUID"):
+        if keyword in source.header:
+            setattr(dataset, keyword, source.header[keyword].value)
+    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, where.sop_instance_uid
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = where.series_uid, where.series_number
+    dataset.SeriesDescription, dataset.Modality, dataset.InstanceNumber = where.title, modality, 1
+    dataset.ContentDate = dataset.ContentTime = ""
+    dataset.Manufacturer, dataset.ManufacturerModelName = MANUFACTURER, found.algorithm
+    dataset.SoftwareVersions, dataset.DeviceSerialNumber = carpal.__version__, found.model.sha256
+    dataset.ConversionType = "WSD"
+    image = Dataset()
+    image.ReferencedSOPClassUID, image.ReferencedSOPInstanceUID = source.sop_class_uid, source.sop_instance_uid
+    dataset.SourceImageSequence = [image]
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return dataset
+
+
+def to_bytes(dataset: Any, source: Source) -> bytes:
+    """The file, with every date that highdicom took from the clock replaced by the radiograph's."""
+    dataset.InstanceCreationDate = ""
+    for keyword in ("InstanceCreation", "Content", "PresentationCreation"):
+        if f"{keyword}Date" in dataset:
+            setattr(dataset, f"{keyword}Date", source.date)
+            setattr(dataset, f"{keyword}Time", source.time)
+    for item in dataset.get("ContributingEquipmentSequence", ()):
+        item.ContributionDateTime = source.date + source.time
+    buffer = BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()

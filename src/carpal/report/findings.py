@@ -1,0 +1,128 @@
+"""What every form says, decided and rounded once: SR, FHIR and HL7 cannot differ, because none of them computes.
+
+Ages have one decimal, boxes two, z-scores two. An error before there was an assessment has its findings, too: a study
+that was sent is never answered by silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import carpal
+from carpal.errors import CarpalError, MissingSex
+from carpal.report.codes import ADVANCED, DELAYED, Code
+from carpal.types import Assessment, Box, Interval, ModelId, Refusal, Sex
+
+if TYPE_CHECKING:
+    from carpal.report.source import Source
+
+NOTICE: Final = "Research only, not a medical device"
+UNUSUAL_Z: Final = 2.0
+"""Beyond this a maturation is called delayed or advanced."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One region: its name, its box in pixels of the radiograph, and the age that it shows by itself."""
+
+    name: str
+    box: Box
+    months: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """How the bone age lies among children of the chronological age: mean and SD in months, and whose table it is."""
+
+    z: float
+    mean: float
+    sd: float
+    chronological_months: float
+    reference: str
+    citation: str
+
+    @property
+    def maturation(self) -> Code | None:
+        """Delayed or advanced beyond two standard deviations, otherwise None."""
+        if abs(self.z) < UNUSUAL_Z:
+            return None
+        return DELAYED if self.z < 0 else ADVANCED
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The content of a report. `months` is None exactly where `refusal` says why; `sex` only where nobody stated it."""
+
+    model: ModelId
+    sex: Sex | None
+    months: float | None
+    interval: Interval | None = None
+    score: Score | None = None
+    regions: tuple[Finding, ...] = ()
+    warnings: tuple[str, ...] = ()
+    refusal: Refusal | None = None
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm's name as the forms print it."""
+        return f"carpal {self.model.name}"
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What else identifies the computation: the weights' hash, the software, the sex it was told."""
+        sex = "not stated" if self.sex is None else str(self.sex)
+        return (f"weights SHA-256 {self.model.sha256}", f"software carpal {carpal.__version__}", f"sex {sex}")
+
+    @property
+    def summary(self) -> str:
+        """The result in one sentence."""
+        if self.months is None:
+            assert self.refusal is not None
+            return f"No bone age: {self.refusal.message}"
+        sentence = f"Bone age {self.months:.1f} months ({self.sex})"
+        if self.interval is not None:
+            low, high, share = self.interval.low, self.interval.high, round(100 * self.interval.coverage)
+            sentence += f", {share} % interval {low:.1f} to {high:.1f} months"
+        if self.score is not None:
+            sentence += f", z-score {self.score.z:+.2f} ({self.score.reference})"
+        return sentence
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences for a person: the result, every warning, what this is not."""
+        return (self.summary, *(f"Warning: {warning}" for warning in self.warnings), NOTICE)
+
+
+def findings(assessment: Assessment, source: Source) -> Findings:
+    """An assessment's findings."""
+    interval = assessment.interval
+    months = None if assessment.months is None else round(assessment.months, 1)
+    return Findings(
+        model=assessment.model,
+        sex=assessment.sex,
+        months=months,
+        interval=interval and Interval(round(interval.low, 1), round(interval.high, 1), interval.coverage),
+        regions=tuple(Finding(r.name, _rounded(r.box), round(r.months, 1)) for r in assessment.regions),
+        warnings=_joined(assessment.warnings, source.assumed),
+        refusal=assessment.refused,
+    )
+
+
+def refused(error: CarpalError, model: ModelId, sex: Sex | None = None) -> Findings:
+    """The findings of a radiograph that could not be read: why, and no age."""
+    return Findings(model, sex, None, refusal=Refusal(error.code, str(error)))
+
+
+def was_attempted(found: Findings) -> bool:
+    """False where the radiograph was not even looked at, because nobody stated the sex."""
+    return found.refusal is None or found.refusal.code != MissingSex.code
+
+
+def _rounded(box: Box) -> Box:
+    return Box(*(round(side, 2) for side in (box.x1, box.y1, box.x2, box.y2)))
+
+
+def _joined(*groups: tuple[str, ...]) -> tuple[str, ...]:
+    """All of them in order, each once."""
+    return tuple(dict.fromkeys(text for group in groups for text in group))

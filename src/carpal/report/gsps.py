@@ -1,0 +1,109 @@
+"""The regions as a Grayscale Softcopy Presentation State: drawn over the radiograph itself, and turned off with a key.
+
+The state repeats the radiograph's own rescale, tables and window, for a viewer replaces the image's by the state's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Final
+
+import numpy as np
+
+from carpal.optional import need
+from carpal.report.dicom_common import equipment, identity, to_bytes
+from carpal.report.findings import Finding, Findings
+from carpal.report.source import CR_IMAGE, Source
+from carpal.report.uids import derive
+
+REGIONS_LAYER, RESULT_LAYER = "REGIONS", "RESULT"
+RESULT_BOX: Final = (0.02, 0.02, 0.98, 0.08)
+"""Left, top, right, bottom of the result's line, as shares of the display."""
+
+
+def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
+    """The presentation state as a DICOM file, for a grey radiograph. Raises BackendError, ConfigError."""
+    need("highdicom", "A presentation state", extra="dicom")
+    from highdicom.pr import GraphicLayer, GrayscaleSoftcopyPresentationState
+
+    where = identity("gsps", found, source, uid_root)
+    layers = [
+        GraphicLayer(REGIONS_LAYER, order=1, description="The 17 regions and their own ages in months"),
+        GraphicLayer(RESULT_LAYER, order=2, description="The bone age"),
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        state = GrayscaleSoftcopyPresentationState(
+            referenced_images=[_image(source)],
+            series_instance_uid=where.series_uid,
+            series_number=where.series_number,
+            sop_instance_uid=where.sop_instance_uid,
+            instance_number=1,
+            content_label="BONE AGE",
+            content_description=where.title,
+            graphic_layers=layers,
+            graphic_annotations=_annotations(found, source, uid_root, layers),
+            presentation_lut_transformation=_polarity(source),
+            series_description=where.title,
+            **equipment(found),
+        )
+    state.Laterality = source.laterality
+    if source.frame is not None:
+        _refer_to_frame(state, source, source.frame)
+    return to_bytes(state, source)
+
+
+def _image(source: Source) -> Any:
+    """The radiograph as highdicom takes it: as a single frame, for it expects enhanced objects of all others."""
+    image = source.dataset()
+    if source.frame is not None:
+        image.SOPClassUID = CR_IMAGE
+        del image.NumberOfFrames
+    return image
+
+
+def _refer_to_frame(item: Any, source: Source, frame: int) -> None:
+    """Puts the class, and the frame, back into every reference to the radiograph."""
+    for element in item:
+        for child in element.value if element.VR == "SQ" else ():
+            if child.get("ReferencedSOPInstanceUID") == source.sop_instance_uid:
+                child.ReferencedSOPClassUID, child.ReferencedFrameNumber = source.sop_class_uid, frame
+            _refer_to_frame(child, source, frame)
+
+
+def _polarity(source: Source) -> Any:
+    """A state's shape replaces the image's photometric interpretation (PS3.3 C.11.6): MONOCHROME1 needs INVERSE."""
+    from highdicom import PresentationLUTTransformation
+
+    inverse = source.text("PhotometricInterpretation") == "MONOCHROME1"
+    return PresentationLUTTransformation(presentation_lut_shape="INVERSE" if inverse else "IDENTITY")
+
+
+def _annotations(found: Findings, source: Source, uid_root: str | None, layers: list[Any]) -> list[Any]:
+    from highdicom.pr import GraphicAnnotation, TextObject
+
+    image = [_image(source)]
+    result = TextObject(found.summary, "DISPLAY", bounding_box=RESULT_BOX, text_justification="LEFT")
+    drawn = [GraphicAnnotation(image, layers[1], text_objects=[result])]
+    if found.regions:
+        outlines = [_outline(region, found, source, uid_root) for region in found.regions]
+        names = [_name(region, source) for region in found.regions]
+        drawn.append(GraphicAnnotation(image, layers[0], graphic_objects=outlines, text_objects=names))
+    return drawn
+
+
+def _outline(region: Finding, found: Findings, source: Source, uid_root: str | None) -> Any:
+    from highdicom.pr import GraphicObject
+
+    x1, y1, x2, y2 = region.box.x1, region.box.y1, region.box.x2, region.box.y2
+    outline_N2 = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)])
+    uid = derive(region.name, found, source, uid_root)
+    return GraphicObject("POLYLINE", outline_N2, "PIXEL", tracking_id=region.name, tracking_uid=uid)
+
+
+def _name(region: Finding, source: Source) -> Any:
+    """The region's name and age at the upper right corner of its box."""
+    from highdicom.pr import TextObject
+
+    x, y = min(region.box.x2, source.header.Columns), max(region.box.y1, 0.0)
+    return TextObject(f"{region.name} {region.months:.0f}", "PIXEL", anchor_point=(x, y), anchor_point_visible=False)

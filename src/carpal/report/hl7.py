@@ -1,0 +1,97 @@
+"""Findings to an HL7 v2.5.1 message ORU^R01, for systems that know neither DICOM nor FHIR. UTF-8, segments end in CR."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import Final
+
+from carpal.report import codes
+from carpal.report.findings import Findings
+from carpal.report.source import NO_DATE, Source
+from carpal.report.uids import derive
+
+ESCAPES: Final = {
+    "\\": "\\E\\",
+    "|": "\\F\\",
+    "^": "\\S\\",
+    "&": "\\T\\",
+    "~": "\\R\\",
+    "\r": "\\.br\\",
+    "\n": "\\.br\\",
+}
+
+
+def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
+    """The message. Raises ConfigError for a wrong root."""
+    segments = [_header(found, source, uid_root), _patient(source), _order(found, source)]
+    observations = _observations(found, source)
+    segments += [["OBX", str(number), *fields] for number, fields in enumerate(observations, start=1)]
+    return "".join("|".join(fields).rstrip("|") + "\r" for fields in segments).encode()
+
+
+def _header(found: Findings, source: Source, uid_root: str | None) -> list[str]:
+    """MSH. The control id (20 characters at most) is derived as UIDs are, so a resend is known as one."""
+    control = hashlib.sha256(derive("hl7", found, source, uid_root).encode()).hexdigest()[:20].upper()
+    fields = ["MSH", "^~\\&", "CARPAL", "", "", "", _moment(source) or f"{NO_DATE}000000", ""]
+    return [*fields, "ORU^R01^ORU_R01", control, "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"]
+
+
+def _patient(source: Source) -> list[str]:
+    """PID: id, name, birth date, sex as the file states them."""
+    name = source.text("PatientName").split("=")[0]
+    family, given, middle, prefix, suffix, *_ = [*name.split("^"), "", "", "", "", ""]
+    shown = "^".join(_escape(part) for part in (family, given, middle, suffix, prefix)).rstrip("^")
+    issuer = _escape(source.text("IssuerOfPatientID"))
+    identifier = f"{_escape(source.text('PatientID'))}^^^{issuer}".rstrip("^")
+    sex = source.text("PatientSex") or "U"
+    return ["PID", "1", "", identifier, "", shown, "", source.text("PatientBirthDate"), sex]
+
+
+def _order(found: Findings, source: Source) -> list[str]:
+    """OBR: the accession number as the filler's order number; status P, for no person has looked yet."""
+    accession = _escape(source.text("AccessionNumber"))
+    fields = ["OBR", "1", "", accession, _coded(codes.BONE_AGE), "", "", _moment(source)]
+    return [*fields, *[""] * 14, _moment(source), "", "RAD", "P" if found.months is not None else "X"]
+
+
+def _observations(found: Findings, source: Source) -> Iterator[list[str]]:
+    """OBX from field 2 on: the age first, then its interval, z-score and reference, the regions, the sentences."""
+    yield _number(codes.BONE_AGE, "", found.months, codes.MONTH, source)
+    if found.interval is not None and found.months is not None:
+        yield _number(codes.UPPER, "", round(found.interval.high - found.months, 1), codes.MONTH, source)
+        yield _number(codes.LOWER, "", round(found.months - found.interval.low, 1), codes.MONTH, source)
+    if found.score is not None:
+        yield _number(codes.Z_SCORE, "", found.score.z, codes.NO_UNITS, source)
+        yield _number(codes.POPULATION_MEAN, "", found.score.mean, codes.MONTH, source)
+        yield _number(codes.POPULATION_SD, "", found.score.sd, codes.MONTH, source)
+        yield _text("ST", codes.CITATION, found.score.citation)
+    for region in found.regions:
+        yield _number(codes.BONE_AGE, region.name, region.months, codes.MONTH, source)
+    yield _text("ST", codes.STUDY_UID, source.study_uid)
+    for remark in (*found.remarks, *found.parameters):
+        yield _text("TX", codes.COMMENT, remark)
+
+
+def _number(name: codes.Code, part: str, value: float | None, unit: codes.Code, source: Source) -> list[str]:
+    """A number; without a value its status is X, "results cannot be obtained" (table 0085)."""
+    shown, status = ("", "X") if value is None else (f"{value:g}", "P")
+    return ["NM", _coded(name), part, shown, _coded(unit), "", "", "", "", status, "", "", _moment(source)]
+
+
+def _text(kind: str, name: codes.Code, text: str) -> list[str]:
+    return [kind, _coded(name), "", _escape(text), "", "", "", "", "", "P"]
+
+
+def _coded(code: codes.Code) -> str:
+    return f"{code.value}^{_escape(code.meaning)}^{code.scheme}"
+
+
+def _moment(source: Source) -> str:
+    """The radiograph's date and time without fractions; "" where it states none."""
+    return "" if source.date == NO_DATE else f"{source.date}{source.time.partition('.')[0]}"
+
+
+def _escape(text: str) -> str:
+    """Delimiters of HL7 as its escape sequences (chapter 2.7); other control characters are dropped."""
+    return "".join(ESCAPES.get(letter, letter if letter.isprintable() else "") for letter in text)

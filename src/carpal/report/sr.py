@@ -1,0 +1,185 @@
+"""Findings to a DICOM Comprehensive SR: TID 1500, the hand as TID 1501, each region as TID 1410 with its box.
+
+The bone age is (37362-1, LN) in months; its interval, z-score and reference hang below it (TID 310, 311); the algorithm
+is TID 4019 with the weights' hash. A refusal is a report, too: the bone age without a value, and why.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from carpal.optional import need
+from carpal.report import codes
+from carpal.report.dicom_common import coded, equipment, identity, to_bytes
+from carpal.report.findings import Finding, Findings, Score, was_attempted
+from carpal.report.source import Source
+from carpal.report.uids import derive, from_parts
+
+
+def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
+    """The report as a DICOM file. Raises BackendError without highdicom, ConfigError for a wrong root."""
+    need("highdicom", "A structured report", extra="dicom")
+    from highdicom.sr import ComprehensiveSR
+
+    where = identity("sr", found, source, uid_root)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # long values of the source, which are copied as they are
+        document = ComprehensiveSR(
+            evidence=[source.dataset()],
+            content=_report(found, source, uid_root)[0],
+            series_instance_uid=where.series_uid,
+            series_number=where.series_number,
+            sop_instance_uid=where.sop_instance_uid,
+            instance_number=1,
+            is_complete=True,
+            is_final=False,
+            series_description=where.title,
+            content_date=source.date,
+            content_time=source.time,
+            **equipment(found),
+        )
+    _empty_qualified(document)
+    return to_bytes(document, source)
+
+
+def _empty_qualified(item: Any) -> None:
+    """A number that is qualified as missing has no value; highdicom cannot copy one without, so it goes last."""
+    for child in item.get("ContentSequence", ()):
+        if "NumericValueQualifierCodeSequence" in child:
+            child.MeasuredValueSequence = []
+        _empty_qualified(child)
+
+
+def _report(found: Findings, source: Source, uid_root: str | None) -> Any:
+    """TID 1500."""
+    from highdicom.sr import MeasurementReport
+
+    groups = [_hand(found, source, uid_root), *(_region(r, found, source, uid_root) for r in found.regions)]
+    return MeasurementReport(
+        observation_context=_observer(found, uid_root),
+        procedure_reported=coded(codes.PROCEDURE),
+        imaging_measurements=groups,
+    )
+
+
+def _observer(found: Findings, uid_root: str | None) -> Any:
+    """TID 1001 and 1004: a device looked, and which."""
+    from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
+
+    device = DeviceObserverIdentifyingAttributes(
+        uid=from_parts(("device", found.model.sha256), uid_root),
+        name="carpal",
+        manufacturer_name="carpal",
+        model_name=found.algorithm,
+        serial_number=found.model.sha256,
+    )
+    context = ObserverContext(observer_type=coded(codes.DEVICE), observer_identifying_attributes=device)
+    return ObservationContext(observer_device_context=context)
+
+
+def _algorithm(found: Findings) -> Any:
+    """TID 4019."""
+    from highdicom.sr import AlgorithmIdentification
+
+    return AlgorithmIdentification(found.algorithm, found.model.version, parameters=list(found.parameters))
+
+
+def _hand(found: Findings, source: Source, uid_root: str | None) -> Any:
+    """TID 1501: the hand as a whole, and the sentences for people."""
+    from highdicom.sr import (
+        FindingSite,
+        MeasurementsAndQualitativeEvaluations,
+        QualitativeEvaluation,
+        SourceImageForMeasurementGroup,
+        TrackingIdentifier,
+    )
+
+    rejected = QualitativeEvaluation(coded(codes.QUALITY), coded(codes.REJECTED))
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(derive("hand", found, source, uid_root), "Bone age"),
+        algorithm_id=_algorithm(found),
+        finding_sites=[FindingSite(coded(codes.HANDS[source.exam.side]))],
+        measurements=[_bone_age(found)],
+        qualitative_evaluations=[rejected] if found.months is None and was_attempted(found) else None,
+        source_images=[SourceImageForMeasurementGroup(*_image(source))],
+    )
+    group[0].ContentSequence.extend(_comment(remark) for remark in found.remarks)
+    return group
+
+
+def _bone_age(found: Findings) -> Any:
+    """TID 300 with its properties; without an age the number is qualified (CID 42) and emptied by `write`."""
+    from highdicom.sr import Measurement, MeasurementProperties
+
+    name, unit = coded(codes.BONE_AGE), coded(codes.MONTH)
+    if found.months is None:
+        qualifier = codes.FAILED if was_attempted(found) else codes.NOT_ATTEMPTED
+        return Measurement(name, 0, unit, qualifier=coded(qualifier))
+    statistics = None if found.score is None else _statistics(found.score)
+    properties = MeasurementProperties(measurement_statistical_properties=statistics)
+    if found.interval is not None:  # not by highdicom's own arguments, which give them no unit
+        properties.append(_property(codes.UPPER, round(found.interval.high - found.months, 1), codes.MONTH))
+        properties.append(_property(codes.LOWER, round(found.months - found.interval.low, 1), codes.MONTH))
+    return Measurement(name, found.months, unit, properties=properties if len(properties) else None)
+
+
+def _statistics(score: Score) -> Any:
+    """TID 311: the reference's mean and SD, the z-score, and whose table it is."""
+    from highdicom.sr import MeasurementStatisticalProperties, RelationshipTypeValues, TextContentItem
+
+    properties = MeasurementStatisticalProperties(
+        values=[
+            _property(codes.POPULATION_MEAN, score.mean, codes.MONTH),
+            _property(codes.POPULATION_SD, score.sd, codes.MONTH),
+            _property(codes.Z_SCORE, score.z, codes.NO_UNITS),
+        ],
+        description=f"{score.reference}, chronological age {score.chronological_months:.1f} months",
+        authority=score.reference,
+    )
+    has = RelationshipTypeValues.HAS_PROPERTIES
+    properties.append(TextContentItem(coded(codes.CITATION), score.citation, relationship_type=has))
+    return properties
+
+
+def _property(name: codes.Code, value: float, unit: codes.Code) -> Any:
+    from highdicom.sr import NumContentItem, RelationshipTypeValues
+
+    return NumContentItem(coded(name), value, coded(unit), relationship_type=RelationshipTypeValues.HAS_PROPERTIES)
+
+
+def _region(region: Finding, found: Findings, source: Source, uid_root: str | None) -> Any:
+    """TID 1410: the box as a closed polyline, the bone that it shows, the age by itself."""
+    from highdicom.sr import (
+        FindingSite,
+        GraphicTypeValues,
+        ImageRegion,
+        Measurement,
+        PlanarROIMeasurementsAndQualitativeEvaluations,
+        SourceImageForRegion,
+        TrackingIdentifier,
+    )
+
+    site = codes.site(region.name, source.exam.side)
+    x1, y1, x2, y2 = region.box.x1, region.box.y1, region.box.x2, region.box.y2
+    outline_N2 = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)])
+    return PlanarROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(derive(region.name, found, source, uid_root), region.name),
+        referenced_region=ImageRegion(GraphicTypeValues.POLYLINE, outline_N2, SourceImageForRegion(*_image(source))),
+        algorithm_id=_algorithm(found),
+        finding_sites=[FindingSite(coded(site.code), laterality=site.laterality and coded(site.laterality))],
+        measurements=[Measurement(coded(codes.BONE_AGE), region.months, coded(codes.MONTH))],
+    )
+
+
+def _image(source: Source) -> tuple[str, str, list[int] | None]:
+    """The radiograph as highdicom's references want it: of several frames, the first was read."""
+    return source.sop_class_uid, source.sop_instance_uid, None if source.frame is None else [source.frame]
+
+
+def _comment(text: str) -> Any:
+    from highdicom.sr import RelationshipTypeValues, TextContentItem
+
+    return TextContentItem(coded(codes.COMMENT), text, relationship_type=RelationshipTypeValues.CONTAINS)
