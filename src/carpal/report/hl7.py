@@ -1,4 +1,4 @@
-"""Findings to an HL7 v2.5.1 message ORU^R01, for systems that know neither DICOM nor FHIR. UTF-8, segments end in CR."""
+"""Findings to an HL7 v2.5.1 message ORU^R01, for systems that know neither DICOM nor FHIR. UTF-8."""
 
 from __future__ import annotations
 
