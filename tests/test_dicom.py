@@ -15,42 +15,10 @@ from PIL import Image
 from carpal.errors import BackendError, CarpalError, UnreadableImage, UnsuitableImage
 from carpal.imaging.dicom import decode_dicom
 from carpal.types import Sex
+from dicom_kit import DEFLATED, HEIGHT, WIDTH, encode, pydicom, ramp, study
 
-pydicom = pytest.importorskip("pydicom")
-HEIGHT, WIDTH = 40, 36
-EXPLICIT_LITTLE, DEFLATED = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 JPEG_BASELINE, JPEG_2000, RLE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
 PATIENT = "Nobody^Known^To^Us"
-
-
-def ramp(top: int = 4095, dtype: Any = np.uint16) -> NDArray[Any]:
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    return np.asarray((y * 0.7 + x * 0.3) / (HEIGHT * 0.7 + WIDTH * 0.3) * top).astype(dtype)
-
-
-def study(pixels: NDArray[Any] | None = None, bits: int = 12, syntax: str = EXPLICIT_LITTLE, **tags: Any) -> Any:
-    """A computed radiograph: rows and columns from `pixels`, MONOCHROME2 unless `tags` say otherwise."""
-    pixels = ramp() if pixels is None else pixels
-    dataset = pydicom.Dataset()
-    dataset.file_meta = pydicom.dataset.FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "2.25.1"
-    dataset.PatientName, dataset.Modality = PATIENT, "CR"
-    dataset.Rows, dataset.Columns = pixels.shape[:2] if pixels.shape[-1] == 3 else pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 8 * pixels.itemsize, bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    dataset.PixelData = pixels.tobytes()
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-def encode(dataset: Any) -> bytes:
-    buffer = BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def decode(dataset: Any) -> Any:
@@ -213,7 +181,7 @@ def test_a_file_without_preamble_or_meta_is_read_with_a_warning() -> None:
     [
         ({"Rows": 20_000, "Columns": 20_000}, UnsuitableImage, "too large - 20000 x 20000"),
         ({"Rows": 1, "Columns": 1}, UnsuitableImage, "too small - 1 x 1"),
-        ({"SamplesPerPixel": 4}, UnsuitableImage, "4 samples"),
+        ({"SamplesPerPixel": 4, "PixelData": ramp().tobytes() * 4}, UnsuitableImage, "4 samples"),
         ({"BitsAllocated": 32, "PixelData": bytes(4 * HEIGHT * WIDTH)}, UnsuitableImage, "32 bits a sample"),
         (
             {"PhotometricInterpretation": "PALETTE COLOR", "RedPaletteColorLookupTableData": bytes(512)},

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from carpal.cli.reports import Reports, plan_reports
 from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def run_assess(arguments: Namespace) -> int:
     from carpal.report import as_json
     from carpal.trust.site import read_site
 
+    reports = plan_reports(arguments)
     overlays = overlay_paths(arguments.overlay, arguments.images)
     json_path = None if arguments.json in (None, "-") else Path(arguments.json)
     _check_outputs([*overlays, json_path], arguments.images)
@@ -33,7 +35,7 @@ def run_assess(arguments: Namespace) -> int:
     lines = sys.stderr if arguments.json == "-" else sys.stdout
     entries = []
     for image, overlay in zip(arguments.images, overlays, strict=True):
-        entry, line = _assess_one(image, to_sex(arguments.sex), engine, overlay, site)
+        entry, line = _assess_one(image, to_sex(arguments.sex), engine, overlay, site, reports)
         entries.append(entry)
         if line is not None:
             print(line, file=lines, flush=True)
@@ -41,11 +43,12 @@ def run_assess(arguments: Namespace) -> int:
         print(as_json.document(entries), end="")
     elif json_path is not None:
         as_json.write(json_path, entries)
-    return InputError.exit_code if any(entry["refused"] for entry in entries) else 0
+    failed = any(entry["refused"] for entry in entries) or (reports is not None and reports.failed)
+    return InputError.exit_code if failed else 0
 
 
 def _assess_one(
-    image: str, stated: Sex | None, engine: Engine, overlay: Path | None, site: Site | None = None
+    image: str, stated: Sex | None, engine: Engine, overlay: Path | None, site: Site | None, reports: Reports | None
 ) -> tuple[dict[str, Any], str | None]:
     """The JSON entry and the line of one image; the line is None where an error was printed instead."""
     from carpal.imaging.read import read_radiograph
@@ -60,6 +63,8 @@ def _assess_one(
         assessment = assessment if site is None else site.apply(assessment)
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
+        if reports is not None:
+            reports.write_refusal(image, error, engine.model, sex)
         return as_json.refused_entry(image, sex, error, engine.model), None
     for warning in assessment.warnings:
         print(f"carpal: warning: {image}: {warning}", file=sys.stderr, flush=True)
@@ -67,6 +72,8 @@ def _assess_one(
         from carpal.report.overlay import save
 
         save(overlay, radiograph, assessment)
+    if reports is not None:
+        reports.write(image, radiograph, assessment)
     return as_json.entry(assessment), text.line(assessment)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import carpal
+from carpal.cli import reports
 
 Group = Any
 """argparse's group of options, which has no public type."""
@@ -89,7 +90,8 @@ def _assess(commands: Any) -> None:
         "read the bone age and 17 named regions of each radiograph",
         f"Prints one line an image; warnings go to the error output. {NOTICE}",
         "  carpal assess hand.png --sex female --overlay hand-read.png\n"
-        "  carpal assess *.dcm --json ages.json        (DICOM files that state the sex)",
+        "  carpal assess *.dcm --json ages.json        (DICOM files that state the sex)\n"
+        "  carpal assess hand.dcm --sr --capture --pdf --fhir --hl7 reports",
         "an image that cannot be read (the others are still read), no sex",
     )
     group = parser.add_argument_group("input")
@@ -110,6 +112,7 @@ def _assess(commands: Any) -> None:
         metavar="FILE.png",
         help="draw the regions and the age; with several images, FILE-<image's name>.png for each",
     )
+    reports.add(parser)
     add_network(parser)
 
 

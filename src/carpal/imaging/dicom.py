@@ -7,9 +7,12 @@ Messages carry no value of a tag that may describe the patient.
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, Final
 
@@ -39,8 +42,7 @@ def decode_dicom(data: bytes, name: str) -> Radiograph:
     dataset = open_dataset(data, name)
     pixels = need("pydicom.pixels", f"{name}: reading DICOM", extra="dicom")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # values outside their VR; what we use is checked
+        with quiet():
             assumed = [*check_kind(dataset, name), *repair(dataset, name)]
             _check_codec(dataset, pixels, name)
             if (frames := number(dataset, "NumberOfFrames") or 1) > 1:
@@ -55,20 +57,39 @@ def decode_dicom(data: bytes, name: str) -> Radiograph:
     return Radiograph(pixels_HW, source=name, sex=sex_of(dataset), warnings=tuple(assumed), exam=exam)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing that pydicom and highdicom warn of or log gets out: it quotes values, and they may be the patient's."""
+    for name in ("pydicom", "highdicom"):
+        logger = logging.getLogger(name)
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def open_dataset(data: bytes, name: str) -> Any:
     """The pydicom data set of a file's bytes, as it stands. Raises UnreadableImage, UnsuitableImage, BackendError."""
     pydicom = need("pydicom", f"{name}: reading DICOM", extra="dicom")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             _check_inflated(data, name)
             dataset = pydicom.dcmread(BytesIO(data), force=True)
-            len(dataset.get("PixelData", b"") or b"")  # pydicom converts on access: a damaged element shows now
+            _keep_pixel_bytes(pydicom, dataset)
             return dataset
     except CarpalError:
         raise
     except Exception as error:
         raise damaged(data, name, error) from None
+
+
+def _keep_pixel_bytes(pydicom: Any, dataset: Any) -> None:
+    """Pixel data are bytes, whatever VR the file gives them: pydicom would convert them to that on access."""
+    raw: Any = dataset.get_item("PixelData") if "PixelData" in dataset else None
+    if isinstance(getattr(raw, "value", None), bytes) and raw.VR not in ("OB", "OW", None):
+        dataset.add_new("PixelData", "OW", raw.value)
 
 
 def damaged(data: bytes, name: str, error: Exception) -> UnreadableImage:

@@ -154,7 +154,7 @@ def family(syntax: str) -> str | None:
 
 def _encapsulated(dataset: Any, coded: Coded, name: str, assumed: list[str]) -> None:
     """The compressed picture knows its own size: where the header differs, the picture counts."""
-    _set_samples(dataset, number(dataset, "SamplesPerPixel"), name, assumed)
+    _set_samples(dataset, assumed)
     rows, columns = number(dataset, "Rows") or 0, number(dataset, "Columns") or 0
     if coded.width and coded.height and (coded.width, coded.height) != (columns, rows):
         check_size(coded.width, coded.height, name)
@@ -179,8 +179,8 @@ def _encapsulated(dataset: Any, coded: Coded, name: str, assumed: list[str]) -> 
 
 def _native(dataset: Any, name: str, assumed: list[str]) -> None:
     """Uncompressed: the length of the pixel data must come out of rows, columns, samples, bits and frames."""
-    length = len(dataset.PixelData or b"")
-    samples = _set_samples(dataset, number(dataset, "SamplesPerPixel"), name, assumed)
+    length, stated = len(dataset.PixelData or b""), number(dataset, "SamplesPerPixel") or 1
+    samples = _set_samples(dataset, assumed)
     rows, columns = number(dataset, "Rows") or 0, number(dataset, "Columns") or 0
     bits = number(dataset, "BitsAllocated")
     if bits in (8, 16) and (rows > 0) != (columns > 0):
@@ -196,6 +196,8 @@ def _native(dataset: Any, name: str, assumed: list[str]) -> None:
     if samples == 3 and frame <= length < 3 * frame:
         dataset.SamplesPerPixel = samples = 1
         assumed.append("the header says three samples a pixel, the pixel data hold one")
+    if stated not in (1, 3) and length >= stated * frame:
+        raise UnsuitableImage(f"{name}: the header claims {stated} samples a pixel; we read 1 or 3. Export it as grey")
     frames = number(dataset, "NumberOfFrames")
     if "NumberOfFrames" in dataset and (
         frames is None or frames < 1 or frames * frame * samples > length >= frame * samples
@@ -209,12 +211,11 @@ def _native(dataset: Any, name: str, assumed: list[str]) -> None:
         )
 
 
-def _set_samples(dataset: Any, samples: int | None, name: str, assumed: list[str]) -> int:
-    if samples is None or samples < 1:
-        samples = 3 if word(dataset, "PhotometricInterpretation") in COLOUR else 1
-        assumed.append(f"the samples of a pixel are missing; {samples} was assumed")
+def _set_samples(dataset: Any, assumed: list[str]) -> int:
+    samples = number(dataset, "SamplesPerPixel")
     if samples not in (1, 3):
-        raise UnsuitableImage(f"{name}: the header claims {samples} samples a pixel; we read 1 or 3. Export it as grey")
+        samples = 3 if word(dataset, "PhotometricInterpretation") in COLOUR else 1
+        assumed.append(f"the samples of a pixel are missing or wrong; {samples} was assumed")
     dataset.SamplesPerPixel = samples
     return samples
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from PIL import Image
 
@@ -11,8 +9,6 @@ from carpal.optional import need
 from carpal.report.dicom_common import new_object, to_bytes
 from carpal.report.findings import Findings
 from carpal.report.source import Source
-
-SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
 def write(found: Findings, source: Source, picture: Image.Image, uid_root: str | None = None) -> bytes:
@@ -22,7 +18,7 @@ def write(found: Findings, source: Source, picture: Image.Image, uid_root: str |
     """
     need("pydicom", "A Secondary Capture", extra="dicom")
     rgb_HWC = np.asarray(picture.convert("RGB"))
-    dataset = new_object("capture", SECONDARY_CAPTURE, "OT", found, source, uid_root)
+    dataset = new_object("capture", "OT", found, source, uid_root)
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.DerivationDescription = found.summary[:1024]
     dataset.BurnedInAnnotation = "YES"

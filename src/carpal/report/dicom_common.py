@@ -5,17 +5,24 @@ Dates and times are the radiograph's, not the clock's, so that the same radiogra
 
 from __future__ import annotations
 
-import warnings
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 import carpal
+from carpal.imaging.dicom import quiet
 from carpal.report.codes import Code
 from carpal.report.findings import Findings
 from carpal.report.source import PATIENT, STUDY, Source
 from carpal.report.uids import derive
 
 MANUFACTURER: Final = "carpal"
+SOP_CLASSES: Final = {
+    "sr": "1.2.840.10008.5.1.4.1.1.88.33",
+    "capture": "1.2.840.10008.5.1.4.1.1.7",
+    "gsps": "1.2.840.10008.5.1.4.1.1.11.1",
+    "pdf": "1.2.840.10008.5.1.4.1.1.104.1",
+}
+"""Comprehensive SR, Secondary Capture, Grayscale Softcopy Presentation State, Encapsulated PDF."""
 SERIES_NUMBERS: Final = {"sr": 9601, "capture": 9602, "gsps": 9603, "pdf": 9604}
 TITLES: Final = {
     "sr": "Bone age, structured report",
@@ -57,7 +64,7 @@ def equipment(found: Findings) -> dict[str, Any]:
     }
 
 
-def new_object(kind: str, sop_class: str, modality: str, found: Findings, source: Source, uid_root: str | None) -> Any:
+def new_object(kind: str, modality: str, found: Findings, source: Source, uid_root: str | None) -> Any:
     """Patient, study, series, equipment and SOP common modules of an object that is built by hand."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
@@ -68,7 +75,7 @@ def new_object(kind: str, sop_class: str, modality: str, found: Findings, source
     for keyword in (*PATIENT, *STUDY, "SpecificCharacterSet", "StudyInstanceUID"):
         if keyword in source.header:
             setattr(dataset, keyword, source.header[keyword].value)
-    dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, where.sop_instance_uid
+    dataset.SOPClassUID, dataset.SOPInstanceUID = SOP_CLASSES[kind], where.sop_instance_uid
     dataset.SeriesInstanceUID, dataset.SeriesNumber = where.series_uid, where.series_number
     dataset.SeriesDescription, dataset.Modality, dataset.InstanceNumber = where.title, modality, 1
     dataset.ContentDate = dataset.ContentTime = ""
@@ -93,7 +100,6 @@ def to_bytes(dataset: Any, source: Source) -> bytes:
     for item in dataset.get("ContributingEquipmentSequence", ()):
         item.ContributionDateTime = source.date + source.time
     buffer = BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from carpal.optional import need
 from carpal.report.dicom_common import TITLES, new_object, to_bytes
 from carpal.report.findings import Findings
 from carpal.report.source import Source
 
-ENCAPSULATED_PDF: Final = "1.2.840.10008.5.1.4.1.1.104.1"
-
 
 def write(found: Findings, source: Source, pdf: bytes, uid_root: str | None = None) -> bytes:
     """The page as a DICOM file (PS3.3 A.45.1). Raises BackendError without pydicom, ConfigError for a wrong root."""
     need("pydicom", "An encapsulated PDF", extra="dicom")
-    dataset = new_object("pdf", ENCAPSULATED_PDF, "DOC", found, source, uid_root)
+    dataset = new_object("pdf", "DOC", found, source, uid_root)
     dataset.SourceInstanceSequence = dataset.SourceImageSequence
     del dataset.SourceImageSequence
     dataset.AcquisitionDateTime = ""

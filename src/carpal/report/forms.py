@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from carpal.errors import ConfigError
+from carpal.report.dicom_common import SOP_CLASSES
 from carpal.report.findings import Findings
 from carpal.report.source import Source
 from carpal.report.uids import check_uid_root, derive
@@ -22,12 +23,6 @@ SUFFIXES: Final = {
 KINDS: Final = tuple(SUFFIXES)
 DICOM_KINDS: Final = ("sr", "capture", "gsps", "pdf")
 """What goes back to an archive; the others go to a server of their own."""
-SOP_CLASSES: Final = {
-    "sr": "1.2.840.10008.5.1.4.1.1.88.33",
-    "capture": "1.2.840.10008.5.1.4.1.1.7",
-    "gsps": "1.2.840.10008.5.1.4.1.1.11.1",
-    "pdf": "1.2.840.10008.5.1.4.1.1.104.1",
-}
 OF_AN_AGE: Final = ("capture", "gsps", "pdf")
 """Forms that show an age and its regions: a refusal has none of them."""
 
@@ -100,13 +95,15 @@ def _content(
     return {"sr": sr.write, "fhir": fhir.write, "hl7": hl7.write}[kind](found, source, uid_root)
 
 
-def page(radiograph: Radiograph, assessment: Assessment, source: Source) -> bytes:
+def page(radiograph: Radiograph, assessment: Assessment, source: Source | None) -> bytes:
     """The page as a PDF, with the name and number that the radiograph's file states. Raises BackendError."""
     from dataclasses import replace
 
     from carpal.report.child import Child
     from carpal.report.pdf import render
 
-    name = source.text("PatientName").split("=")[0].replace("^", " ").strip()
-    child = replace(Child.of(radiograph), name=name, identifier=source.text("PatientID"))
+    child = Child.of(radiograph)
+    if source is not None:
+        name = source.text("PatientName").split("=")[0].replace("^", " ").strip()
+        child = replace(child, name=name, identifier=source.text("PatientID"))
     return render(assessment, radiograph, child)

@@ -5,11 +5,11 @@ The state repeats the radiograph's own rescale, tables and window, for a viewer 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Final
 
 import numpy as np
 
+from carpal.imaging.dicom import quiet
 from carpal.optional import need
 from carpal.report.dicom_common import equipment, identity, to_bytes
 from carpal.report.findings import Finding, Findings
@@ -31,8 +31,7 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
         GraphicLayer(REGIONS_LAYER, order=1, description="The 17 regions and their own ages in months"),
         GraphicLayer(RESULT_LAYER, order=2, description="The bone age"),
     ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         state = GrayscaleSoftcopyPresentationState(
             referenced_images=[_image(source)],
             series_instance_uid=where.series_uid,

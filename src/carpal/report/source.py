@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
@@ -18,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from carpal.errors import CarpalError, UnreadableImage
-from carpal.imaging.dicom import damaged, open_dataset
+from carpal.imaging.dicom import damaged, open_dataset, quiet
 from carpal.imaging.exam import exam_of
 from carpal.imaging.header import number, real, repair, text, value, word
 from carpal.imaging.read import is_dicom, read_bytes
@@ -111,8 +110,7 @@ def read_source(data: bytes | Path, name: str | None = None) -> Source:
         raise UnreadableImage(f"{name}: not a DICOM file, and the reports refer to one. Give the radiograph as DICOM")
     found = open_dataset(data, name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # values outside their VR are cleaned below
+        with quiet():
             return _source(found, hashlib.sha256(data).hexdigest())
     except Exception as error:  # as in `decode_dicom`: pydicom's own text may quote a patient's tags
         raise damaged(data, name, error) from None

@@ -6,11 +6,11 @@ is TID 4019 with the weights' hash. A refusal is a report, too: the bone age wit
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 
+from carpal.imaging.dicom import quiet
 from carpal.optional import need
 from carpal.report import codes
 from carpal.report.dicom_common import coded, equipment, identity, to_bytes
@@ -25,8 +25,7 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
     from highdicom.sr import ComprehensiveSR
 
     where = identity("sr", found, source, uid_root)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # long values of the source, which are copied as they are
+    with quiet():
         document = ComprehensiveSR(
             evidence=[source.dataset()],
             content=_report(found, source, uid_root)[0],

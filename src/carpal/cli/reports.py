@@ -1,0 +1,128 @@
+"""`carpal assess FILE.dcm --sr --capture --gsps --pdf --fhir --hl7 DIR`: which forms, where to, and writing them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from carpal.errors import CarpalError, ConfigError, InputError
+
+if TYPE_CHECKING:
+    from carpal.types import Assessment, ModelId, Radiograph, Sex
+
+FLAGS: Final = {
+    "sr": "DICOM structured report (TID 1500)",
+    "capture": "DICOM secondary capture of the overlay",
+    "gsps": "DICOM presentation state: the regions over the radiograph itself",
+    "pdf": "one page, as PDF and as encapsulated PDF",
+    "fhir": "FHIR R4 bundle",
+    "hl7": "HL7 v2 message ORU^R01",
+}
+HERE: Final = "here"
+"""What a flag holds that was given without a folder of its own."""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The flags. Each may be followed by the folder, so that the last of them can name it for all."""
+    group = parser.add_argument_group(
+        "reports (of DICOM files; DIR is named once, after the last flag or by --reports)"
+    )
+    for flag, text in FLAGS.items():
+        group.add_argument(f"--{flag}", nargs="?", const=HERE, metavar="DIR", help=text)
+    group.add_argument("--reports", metavar="DIR", help="folder for the reports; made where it does not exist")
+    group.add_argument("--uid-root", metavar="ROOT", help="of the UIDs of new DICOM objects (default: 2.25, by UUID)")
+
+
+@dataclass
+class Reports:
+    """The forms asked for, their folder, and a name for each image. `failed` says that a radiograph got none."""
+
+    kinds: tuple[str, ...]
+    folder: Path
+    names: dict[str, str]
+    uid_root: str | None
+    failed: bool = False
+
+    def write(self, image: str, radiograph: Radiograph, assessment: Assessment) -> None:
+        """Writes the forms of one result. What is not DICOM gets a PDF only, and an error where more was asked."""
+        from carpal.report import forms, write_atomically
+        from carpal.report.findings import findings
+        from carpal.report.source import read_source
+
+        source = None
+        try:
+            source = read_source(Path(image))
+        except InputError as error:
+            if self.kinds != ("pdf",):
+                self.failed = True
+                print(f"carpal: error: {error}", file=sys.stderr, flush=True)
+        if "pdf" in self.kinds and assessment.months is not None:
+            write_atomically(self._path(image, ".pdf"), forms.page(radiograph, assessment, source))
+        if source is not None:
+            found = findings(assessment, source)
+            made = forms.make(
+                self.kinds, found, source, radiograph=radiograph, assessment=assessment, uid_root=self.uid_root
+            )
+            self._save(image, made)
+
+    def write_refusal(self, image: str, error: CarpalError, model: ModelId, sex: Sex | None) -> None:
+        """Writes that a radiograph could not be read and why, where at least its header can be."""
+        from carpal.report import forms
+        from carpal.report.findings import refused
+        from carpal.report.source import read_source
+
+        try:
+            source = read_source(Path(image))
+        except InputError:
+            return  # the reason why it could not be read was told already
+        self._save(image, forms.make(self.kinds, refused(error, model, sex), source, uid_root=self.uid_root))
+
+    def _save(self, image: str, made: dict[str, Any]) -> None:
+        from carpal.report import write_atomically
+
+        for form in made.values():
+            write_atomically(self._path(image, form.suffix), form.content)
+
+    def _path(self, image: str, suffix: str) -> Path:
+        return self.folder / f"{self.names[image]}{suffix}"
+
+
+def plan_reports(arguments: Namespace) -> Reports | None:
+    """What the flags ask for; None where there are none. Makes the folder. Raises ConfigError."""
+    values = {kind: getattr(arguments, kind) for kind in FLAGS}
+    kinds = tuple(kind for kind, value in values.items() if value is not None)
+    folders = {value for value in (*values.values(), arguments.reports) if value not in (None, HERE)}
+    if not kinds:
+        if folders or arguments.uid_root:
+            raise ConfigError(f"--reports and --uid-root need a form to write - add --{', --'.join(FLAGS)}")
+        return None
+    if len(folders) != 1:
+        found = "none" if not folders else ", ".join(sorted(folders))
+        raise ConfigError(
+            f"The reports need one folder - got {found} - name it once, after the last flag: --{kinds[-1]} DIR"
+        )
+    from carpal.report.uids import check_uid_root
+
+    check_uid_root(arguments.uid_root)
+    folder = Path(folders.pop())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made - {error.strerror} - choose another folder") from error
+    return Reports(kinds, folder, _names(arguments.images), arguments.uid_root)
+
+
+def _names(images: list[str]) -> dict[str, str]:
+    """The images' stems, numbered where two are alike."""
+    names: dict[str, str] = {}
+    for image in images:
+        name, number = Path(image).stem, 1
+        while name in names.values():
+            number += 1
+            name = f"{Path(image).stem}-{number}"
+        names[image] = name
+    return names
