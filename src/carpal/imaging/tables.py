@@ -6,7 +6,7 @@ Every step is skipped, and told, where the header's own numbers make no sense: a
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,23 +58,35 @@ def voi(values_HW: NDArray[Any], dataset: Any, assumed: list[str]) -> NDArray[An
     return np.asarray(np.clip(values_HW, max(math.ceil(low), values_HW.min()), min(math.floor(high), values_HW.max())))
 
 
-def look_up(values_HW: NDArray[Any], item: Any) -> NDArray[Any]:
-    """One LUT of a sequence (PS3.3 C.11.1.1). Ours, because pydicom 3.0's wraps 12-bit values in an 8-bit table."""
-    entries, first, bits = (int(number) for number in item.LUTDescriptor)
-    entries = entries or 2**16
+class Table(NamedTuple):
+    """A lookup table: the value of each entry, and the input that the first entry is for (PS3.3 C.11.1.1)."""
+
+    entries: NDArray[Any]
+    first: int
+    bits: int
+
+
+def read_table(item: Any) -> Table:
+    """One item of a LUT sequence. Ours, because pydicom 3.0 wraps 12-bit values in an 8-bit table.
+
+    A damaged one raises what pydicom's converters and numpy meet.
+    """
+    count, first, bits = (int(number) for number in item.LUTDescriptor)
+    count = count or 2**16
     if isinstance(item.LUTData, bytes):
-        packed = bits == 8 and len(item.LUTData) < 2 * entries
+        packed = bits == 8 and len(item.LUTData) < 2 * count
         word_type = ">u2" if item.original_encoding[1] is False else "<u2"
-        table = np.frombuffer(item.LUTData, np.uint8 if packed else word_type)
+        entries = np.frombuffer(item.LUTData, np.uint8 if packed else word_type)
     else:
-        table = np.atleast_1d(np.asarray(item.LUTData, np.uint16))
-    index_HW = np.clip(np.rint(values_HW).astype(np.int64) - first, 0, min(entries, table.size) - 1)
-    return np.asarray(table[index_HW])
+        entries = np.atleast_1d(np.asarray(item.LUTData, np.uint16))
+    return Table(entries[:count], first, bits)
 
 
 def _table(values_HW: NDArray[Any], sequence: Any, name: str, assumed: list[str]) -> NDArray[Any]:
     try:
-        found_HW = look_up(values_HW, sequence[0])
+        table = read_table(sequence[0])
+        index_HW = np.clip(np.rint(values_HW).astype(np.int64) - table.first, 0, table.entries.size - 1)
+        found_HW = np.asarray(table.entries[index_HW])
     except Exception:  # a broken table raises what pydicom's converters meet
         assumed.append(f"the {name} lookup table is damaged and was not used")
         return values_HW

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import carpal
-from carpal.errors import CarpalError, MissingSex
+from carpal.errors import CarpalError, GrowthError, MissingSex
 from carpal.report.codes import ADVANCED, DELAYED, Code
 from carpal.types import Assessment, Box, Interval, ModelId, Refusal, Sex
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from carpal.report.source import Source
 
 NOTICE: Final = "Research only, not a medical device"
-UNUSUAL_Z: Final = 2.0
-"""Beyond this a maturation is called delayed or advanced."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +42,10 @@ class Score:
 
     @property
     def maturation(self) -> Code | None:
-        """Delayed or advanced beyond two standard deviations, otherwise None."""
-        if abs(self.z) < UNUSUAL_Z:
-            return None
-        return DELAYED if self.z < 0 else ADVANCED
+        """Delayed or advanced as `growth` calls it, otherwise None."""
+        from carpal.growth.reference import classify
+
+        return {"delayed": DELAYED, "advanced": ADVANCED}.get(classify(self.z))
 
 
 @dataclass(frozen=True)
@@ -95,16 +93,18 @@ class Findings:
 
 
 def findings(assessment: Assessment, source: Source) -> Findings:
-    """An assessment's findings."""
+    """An assessment's findings, with a z-score where the file states the chronological age and the table holds it."""
     interval = assessment.interval
     months = None if assessment.months is None else round(assessment.months, 1)
+    score, missing = _score(months, assessment.sex, source.exam.age_months)
     return Findings(
         model=assessment.model,
         sex=assessment.sex,
         months=months,
         interval=interval and Interval(round(interval.low, 1), round(interval.high, 1), interval.coverage),
+        score=score,
         regions=tuple(Finding(r.name, _rounded(r.box), round(r.months, 1)) for r in assessment.regions),
-        warnings=_joined(assessment.warnings, source.assumed),
+        warnings=_joined(assessment.warnings, source.assumed, missing),
         refusal=assessment.refused,
     )
 
@@ -117,6 +117,21 @@ def refused(error: CarpalError, model: ModelId, sex: Sex | None = None) -> Findi
 def was_attempted(found: Findings) -> bool:
     """False where the radiograph was not even looked at, because nobody stated the sex."""
     return found.refusal is None or found.refusal.code != MissingSex.code
+
+
+def _score(months: float | None, sex: Sex, age: float | None) -> tuple[Score | None, tuple[str, ...]]:
+    """The z-score by the default reference; None without an age, and with a warning outside the table."""
+    if months is None or age is None:
+        return None, ()
+    from carpal.growth.reference import reference
+
+    table = reference()
+    try:
+        expected, z = table.expected(sex, age), table.z_score(sex, age, months)
+    except GrowthError as error:
+        return None, (str(error),)
+    mean, sd = round(expected.mean, 2), round(expected.sd, 2)
+    return Score(round(z, 2), mean, sd, round(age, 1), table.name, table.citation), ()
 
 
 def _rounded(box: Box) -> Box:

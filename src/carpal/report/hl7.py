@@ -21,6 +21,9 @@ ESCAPES: Final = {
     "\n": "\\.br\\",
 }
 
+NONE: Final = '""'
+"""HL7's null: PID-3 and PID-5 are required, and a file without them is no reason to invent any."""
+
 
 def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
     """The message. Raises ConfigError for a wrong root."""
@@ -41,9 +44,9 @@ def _patient(source: Source) -> list[str]:
     """PID: id, name, birth date, sex as the file states them."""
     name = source.text("PatientName").split("=")[0]
     family, given, middle, prefix, suffix, *_ = [*name.split("^"), "", "", "", "", ""]
-    shown = "^".join(_escape(part) for part in (family, given, middle, suffix, prefix)).rstrip("^")
+    shown = "^".join(_escape(part) for part in (family, given, middle, suffix, prefix)).rstrip("^") or NONE
     issuer = _escape(source.text("IssuerOfPatientID"))
-    identifier = f"{_escape(source.text('PatientID'))}^^^{issuer}".rstrip("^")
+    identifier = f"{_escape(source.text('PatientID')) or NONE}^^^{issuer}".rstrip("^")
     sex = source.text("PatientSex") or "U"
     return ["PID", "1", "", identifier, "", shown, "", source.text("PatientBirthDate"), sex]
 

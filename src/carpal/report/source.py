@@ -14,14 +14,12 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from carpal.errors import CarpalError, UnreadableImage
 from carpal.imaging.dicom import damaged, open_dataset, quiet
 from carpal.imaging.exam import exam_of
 from carpal.imaging.header import number, real, repair, text, value, word
 from carpal.imaging.read import is_dicom, read_bytes
-from carpal.imaging.tables import look_up
+from carpal.imaging.tables import read_table
 from carpal.report.uids import from_parts, is_uid
 from carpal.types import Exam
 
@@ -206,11 +204,15 @@ def _copy_tables(found: Any, header: Any) -> None:
             setattr(header, keyword, f"{first:.10g}")
     for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
         try:
-            item = value(found, keyword)[0]
-            look_up(np.zeros((1, 1)), item)
+            table = read_table(value(found, keyword)[0])
         except Exception:  # absent, or damaged in one of the many ways of `imaging.tables`
             continue
-        setattr(header, keyword, [deepcopy(item)])
+        item = type(header)()
+        item.add_new("LUTDescriptor", "SS" if table.first < 0 else "US", [len(table.entries), table.first, table.bits])
+        item.add_new("LUTData", "OW", table.entries.astype("<u2").tobytes())
+        if keyword == "ModalityLUTSequence":
+            item.ModalityLUTType = "US"
+        setattr(header, keyword, [item])
 
 
 def _first(found: Any, keywords: tuple[str, ...], vr: str) -> str | None:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from carpal.report.source import Source
 
 UUID_ROOT: Final = "2.25"
-LONGEST, LONGEST_ROOT = 64, 24
-"""A UID has at most 64 characters (PS3.5 9.1), of which a UUID and its dot need 40."""
+LONGEST, LONGEST_ROOT = 64, 40
+"""A UID has at most 64 characters (PS3.5 9.1): after the longest root and a dot, 23 digits of the hash are left."""
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 
 
@@ -30,7 +30,7 @@ def is_uid(text: str) -> bool:
 
 
 def check_uid_root(root: str | None) -> str:
-    """The root to use: the one given or 2.25. Raises ConfigError for one that is no UID, or too long for a UUID."""
+    """The root to use: the one given or 2.25. Raises ConfigError for one that is no UID, or too long."""
     if root is None:
         return UUID_ROOT
     if not is_uid(root) or len(root) > LONGEST_ROOT:
@@ -50,4 +50,5 @@ def derive(kind: str, found: Findings, source: Source, uid_root: str | None = No
 def from_parts(parts: tuple[str, ...], uid_root: str | None = None) -> str:
     """A UID that depends on these strings only. Raises ConfigError for a wrong root."""
     digest = hashlib.sha256("\n".join(parts).encode()).digest()
-    return f"{check_uid_root(uid_root)}.{uuid.UUID(bytes=digest[:16], version=5).int}"
+    root, number = check_uid_root(uid_root), uuid.UUID(bytes=digest[:16], version=5).int
+    return f"{root}.{number % 10 ** (LONGEST - len(root) - 1)}"

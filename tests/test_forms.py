@@ -1,0 +1,142 @@
+"""Every DICOM form, on every kind of radiograph: valid for dicom3tools, readable by DCMTK, the same each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carpal.errors import ConfigError, MissingSex, UnsuitableImage
+from carpal.imaging.read import read_radiograph
+from carpal.report import capture, encapsulated, forms
+from carpal.report.findings import Findings, findings, refused
+from carpal.report.source import Source, read_source
+from carpal.types import Assessment, Sex
+from dicom_kit import CHILD, assessment, child_file, encode, errors_of, pydicom, ramp, run_tool, study
+
+pytest.importorskip("highdicom")
+RF_IMAGE, MULTI_FRAME_CAPTURE = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("12.2", "7.2"))
+QUICK = ("sr", "gsps", "fhir", "hl7")
+"""The forms that need no picture."""
+FRAMES = {"NumberOfFrames": 2, "PixelData": ramp(height=256, width=200).tobytes() * 2}
+TABLE = pydicom.Dataset()
+TABLE.LUTDescriptor, TABLE.LUTData, TABLE.ModalityLUTType = [4096, 0, 12], list(range(4096)), "US"
+TABLE["LUTDescriptor"].VR = TABLE["LUTData"].VR = "US"
+RADIOGRAPHS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "right, MONOCHROME1": {"Laterality": "R", "PhotometricInterpretation": "MONOCHROME1"},
+    "window": {"RescaleSlope": "-2", "RescaleIntercept": "4095", "WindowCenter": "2000", "WindowWidth": "3000"},
+    "tables": {"ModalityLUTSequence": [TABLE], "VOILUTSequence": [TABLE]},
+    "frames of RF": {"SOPClassUID": RF_IMAGE, "Modality": "RF", **FRAMES},
+    "frames of SC": {"SOPClassUID": MULTI_FRAME_CAPTURE, "Modality": "OT", **FRAMES},
+    "frames of CR, an error": FRAMES,
+    "another script": {"SpecificCharacterSet": "GB18030", "PatientName": "王^小東"},
+    "anonymous": dict.fromkeys(CHILD),
+}
+
+
+def made(data: bytes, kinds: tuple[str, ...] = QUICK, **given: Any) -> dict[str, forms.Form]:
+    source, result = read_source(data), assessment()
+    radiograph = read_radiograph(data)
+    return forms.make(kinds, findings(result, source), source, radiograph=radiograph, assessment=result, **given)
+
+
+def refusals(source: Source) -> dict[str, Findings]:
+    model = assessment().model
+    refusal = refused(UnsuitableImage("hand.dcm: a foot"), model).refusal
+    given = Assessment("hand.dcm", Sex.MALE, None, (), model, refused=refusal)
+    return {"sex": refused(MissingSex("hand.dcm: no sex"), model), "foot": findings(given, source)}
+
+
+@pytest.mark.parametrize("name", RADIOGRAPHS)
+def test_every_object_is_valid(name: str, tmp_path: Path) -> None:
+    data = child_file(**RADIOGRAPHS[name])
+    pictures = ("capture",) if name in ("plain", "anonymous") else ()
+    for form in made(data, ("sr", "gsps", *pictures)).values():
+        path = tmp_path / f"hand{form.suffix}"
+        path.write_bytes(form.content)
+        assert errors_of(path) == []
+        written = pydicom.dcmread(path)
+        assert (written.SOPInstanceUID, written.SOPClassUID) == (form.sop_instance_uid, form.sop_class_uid)
+        assert written.StudyInstanceUID == read_source(data).study_uid
+        assert written.SeriesInstanceUID != read_source(data).series_uid
+
+
+def test_dcmtk_reads_report_state_and_picture(tmp_path: Path) -> None:
+    paths = {}
+    for kind, form in made(child_file(), ("sr", "gsps", "capture")).items():
+        paths[kind] = tmp_path / f"hand{form.suffix}"
+        paths[kind].write_bytes(form.content)
+    report = run_tool("dsrdump", "+Pl", paths["sr"])
+    assert '(,,"XR Bone age")="126.0" (mo,UCUM,"month")' in report
+    assert report.count("SCOORD") == 17
+    assert "error" not in report.lower()
+    assert "Test passed" in run_tool("dcmpschk", paths["gsps"])
+    run_tool("dcmj2pnm", "--write-raw-pnm", paths["capture"], tmp_path / "picture.ppm")
+    assert (tmp_path / "picture.ppm").stat().st_size > 1_000_000
+
+
+def test_an_encapsulated_page_is_valid_and_comes_out_again(tmp_path: Path) -> None:
+    source = read_source(child_file())
+    pdf = b"%PDF-1.4\n% a page of odd length\n"
+    path = tmp_path / "hand.pdf.dcm"
+    path.write_bytes(encapsulated.write(findings(assessment(), source), source, pdf))
+    assert errors_of(path) == []
+    run_tool("dcm2pdf", path, tmp_path / "hand.pdf")
+    assert (tmp_path / "hand.pdf").read_bytes().rstrip(b"\0") == pdf
+
+
+def test_the_page_is_one_of_the_forms() -> None:
+    pytest.importorskip("reportlab")
+    form = made(child_file(), ("pdf",))["pdf"]
+    written = pydicom.dcmread(pydicom.filebase.DicomBytesIO(form.content))
+    assert written.EncapsulatedDocument.startswith(b"%PDF-")
+    assert written.EncapsulatedDocumentLength == len(written.EncapsulatedDocument.rstrip(b"\0"))
+
+
+@pytest.mark.parametrize("name", ["sex", "foot"])
+def test_a_refusal_is_a_report(name: str, tmp_path: Path) -> None:
+    source = read_source(child_file())
+    found = refusals(source)[name]
+    written = forms.make(forms.KINDS, found, source)
+    assert set(written) == {"sr", "fhir", "hl7"}
+    path = tmp_path / "hand.sr.dcm"
+    path.write_bytes(written["sr"].content)
+    assert errors_of(path) == []
+    report = run_tool("dsrdump", "+Pl", path)
+    qualifier = "Measurement not attempted" if name == "sex" else "Measurement failure"
+    assert f'"XR Bone age")=empty (11400{7 if name == "sex" else 6},DCM,"{qualifier}")' in report
+    assert ("Rejected for Quality Reasons" in report) == (name == "foot")
+
+
+def test_the_same_radiograph_gives_the_same_bytes() -> None:
+    data = child_file(StudyInstanceUID=None, StudyDate=None)
+    first, other = made(data), made(data, uid_root="1.2.826.0.1.3680043.10.99")
+    assert made(data) == first
+    for kind, form in first.items():
+        assert form.content != other[kind].content
+
+
+def test_picture_and_page_in_their_envelopes_are_the_same_each_time() -> None:
+    source = read_source(child_file())
+    found, picture = findings(assessment(), source), Image.fromarray(ramp(255, np.uint8)).convert("RGB")
+    assert capture.write(found, source, picture) == capture.write(found, source, picture)
+    assert encapsulated.write(found, source, b"%PDF-") == encapsulated.write(found, source, b"%PDF-")
+
+
+def test_a_coloured_picture_has_no_presentation_state() -> None:
+    grey_HW = ramp(255, np.uint8)
+    tags: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    coloured = encode(study(np.stack([grey_HW] * 3, axis=2), 8, **tags))
+    assert set(made(coloured)) == {"sr", "fhir", "hl7"}
+
+
+def test_unknown_forms_are_refused_by_name() -> None:
+    source = read_source(child_file())
+    with pytest.raises(ConfigError, match="'fax' is no form"):
+        forms.make(("sr", "fax"), findings(assessment(), source), source)
+    with pytest.raises(ConfigError, match="pass radiograph and assessment"):
+        forms.make(("capture",), findings(assessment(), source), source)
