@@ -1,4 +1,4 @@
-"""The FHIR bundle against fhir.resources (R4B: for these resources the same as R4), and what a growth chart reads from it."""
+"""The FHIR bundle against fhir.resources (R4B, for these resources the same as R4), and as a growth chart reads it."""
 
 from __future__ import annotations
 

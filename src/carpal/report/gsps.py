@@ -46,6 +46,7 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
             series_description=where.title,
             **equipment(found),
         )
+    _add_tables(state, source)
     state.Laterality = source.laterality
     if source.frame is not None:
         _refer_to_frame(state, source, source.frame)
@@ -53,12 +54,26 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
 
 
 def _image(source: Source) -> Any:
-    """The radiograph as highdicom takes it: as a single frame, for it expects enhanced objects of all others."""
+    """The radiograph as highdicom takes it: a single frame without tables; `write` puts both back."""
     image = source.dataset()
+    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
+        image.pop(keyword, None)
     if source.frame is not None:
         image.SOPClassUID = CR_IMAGE
         del image.NumberOfFrames
     return image
+
+
+def _add_tables(state: Any, source: Source) -> None:
+    """The radiograph's own lookup tables, which highdicom would rewrite as 16-bit ones."""
+    from pydicom import Dataset
+
+    if "ModalityLUTSequence" in source.header:
+        state.ModalityLUTSequence = source.dataset().ModalityLUTSequence
+    if "VOILUTSequence" in source.header:
+        item = Dataset()
+        item.VOILUTSequence = source.dataset().VOILUTSequence
+        state.SoftcopyVOILUTSequence = [item]
 
 
 def _refer_to_frame(item: Any, source: Source, frame: int) -> None:
