@@ -53,6 +53,7 @@ HEAVY: dict[str, set[str]] = {
     "pydicom": {"imaging", "report", "service"},
     "pynetdicom": {"service"},
     "highdicom": {"report"},
+    "dicomanonymizer": {"imaging"},
     "fastapi": {"service"},
     "reportlab": {"report"},
     "onnxruntime": {"inference"},

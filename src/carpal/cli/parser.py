@@ -37,9 +37,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    from carpal.cli import calibrate  # it needs `command` of this module
+    from carpal.cli import calibrate, deidentify  # they need `command` of this module
 
     calibrate.add(commands)
+    deidentify.add(commands)
     return parser
 
 
