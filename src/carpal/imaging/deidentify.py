@@ -1,8 +1,8 @@
 """Radiographs for research: PS3.15 Annex E, Basic Application Level Confidentiality Profile, by edition 2026c's table.
 
 The table is that of the package dicom-anonymizer (Kitware), which generates it from the standard. What is ours: every
-nesting level is treated, UIDs and the patient's number are replaced by keyed hashes, so that the images of one child stay
-together and nobody without the key can tell whose they are; dates become empty, not a dummy day that reads as an age.
+nesting level is treated; UIDs and the patient's number are replaced by keyed hashes, so that the images of one child
+stay together and nobody without the key can tell whose they are; dates become empty, not a day that reads as an age.
 """
 
 from __future__ import annotations
