@@ -96,7 +96,7 @@ def assessment(sex: Sex = Sex.FEMALE, months: float = 126.04) -> Assessment:
 def run_tool(name: str, *words: str | Path) -> str:
     """What an independent tool says of a file, both outputs together. Where it is missing CI fails, others skip."""
     if shutil.which(name) is None:
-        if os.environ.get("CARPAL_REQUIRE_TOOLS"):
+        if os.environ.get("CARPAL_CI_TOOLS"):
             pytest.fail(f"{name} is not installed: apt-get install dcmtk dicom3tools")
         pytest.skip(f"{name} is not installed (Debian: dcmtk, dicom3tools)")
     run = subprocess.run([name, *map(str, words)], capture_output=True, text=True, timeout=60, check=False)

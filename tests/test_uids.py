@@ -27,11 +27,12 @@ def test_a_uid_depends_on_radiograph_weights_sex_version_and_kind(monkeypatch: p
         derive("sr", replace(found, model=ModelId("alanet", "0.1", "cd" * 32)), source),
         derive("sr", replace(found, sex=Sex.MALE), source),
         derive("sr", replace(found, sex=None), source),
+        derive("sr", replace(found, site="Ward 7, 80 reads", raw_months=100.0), source),
         derive("sr", found, source, "1.2.840"),
     }
     monkeypatch.setattr("carpal.__version__", "99")
     different.add(derive("sr", found, source))
-    assert len(different | {first}) == 8
+    assert len(different | {first}) == 9
 
 
 @settings(deadline=None, max_examples=50)

@@ -60,6 +60,9 @@ class Findings:
     regions: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     refusal: Refusal | None = None
+    raw_months: float | None = None
+    """The network's own age, where a hospital's calibration gave `months`, and the calibration's name."""
+    site: str | None = None
 
     @property
     def algorithm(self) -> str:
@@ -70,7 +73,10 @@ class Findings:
     def parameters(self) -> tuple[str, ...]:
         """What else identifies the computation: the weights' hash, the software, the sex it was told."""
         sex = "not stated" if self.sex is None else str(self.sex)
-        return (f"weights SHA-256 {self.model.sha256}", f"software carpal {carpal.__version__}", f"sex {sex}")
+        named = (f"weights SHA-256 {self.model.sha256}", f"software carpal {carpal.__version__}", f"sex {sex}")
+        if self.site is None or self.raw_months is None:
+            return named
+        return (*named, f"calibration {self.site}, age before it {self.raw_months:.1f} months")
 
     @property
     def summary(self) -> str:
@@ -106,6 +112,8 @@ def findings(assessment: Assessment, source: Source) -> Findings:
         regions=tuple(Finding(r.name, _rounded(r.box), round(r.months, 1)) for r in assessment.regions),
         warnings=_joined(assessment.warnings, source.assumed, missing),
         refusal=assessment.refused,
+        raw_months=None if assessment.raw_months is None else round(assessment.raw_months, 1),
+        site=assessment.site,
     )
 
 
