@@ -121,6 +121,7 @@ def test_numbers_in_the_wrong_vr_are_numbers(keyword: str, text: str) -> None:
         (lambda: encode(compressed(BitsAllocated=0)), "compressed picture has 12"),
         (lambda: encode(compressed(JPEG_LS, BitsStored=0)), "12 were assumed"),
         (lambda: encode(compressed(NumberOfFrames=0)), "frames"),
+        (lambda: encode(compressed(NumberOfFrames=3)), "frames"),
     ],
 )
 def test_compressed_pixels_know_better_than_the_header(build: Callable[[], bytes], told: str) -> None:

@@ -22,17 +22,15 @@ FLAGS: Final = {
     "fhir": "FHIR R4 bundle",
     "hl7": "HL7 v2 message ORU^R01",
 }
-HERE: Final = "here"
-"""What a flag holds that was given without a folder of its own."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """The flags. Each may be followed by the folder, so that the last of them can name it for all."""
+    """The flags. Each may be followed by the folder, so that the last of them can name it for all; True without."""
     group = parser.add_argument_group(
         "reports (of DICOM files; DIR is named once, after the last flag or by --reports)"
     )
     for flag, text in FLAGS.items():
-        group.add_argument(f"--{flag}", nargs="?", const=HERE, metavar="DIR", help=text)
+        group.add_argument(f"--{flag}", nargs="?", const=True, metavar="DIR", help=text)
     group.add_argument("--reports", metavar="DIR", help="folder for the reports; made where it does not exist")
     group.add_argument("--uid-root", metavar="ROOT", help="of the UIDs of new DICOM objects (default: 2.25, by UUID)")
 
@@ -95,7 +93,7 @@ def plan_reports(arguments: Namespace) -> Reports | None:
     """What the flags ask for; None where there are none. Makes the folder. Raises ConfigError."""
     values = {kind: getattr(arguments, kind) for kind in FLAGS}
     kinds = tuple(kind for kind, value in values.items() if value is not None)
-    folders = {value for value in (*values.values(), arguments.reports) if value not in (None, HERE)}
+    folders = {value for value in (*values.values(), arguments.reports) if isinstance(value, str)}
     if not kinds:
         if folders or arguments.uid_root:
             raise ConfigError(f"--reports and --uid-root need a form to write - add --{', --'.join(FLAGS)}")

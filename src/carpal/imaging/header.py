@@ -166,15 +166,22 @@ def _encapsulated(dataset: Any, coded: Coded, name: str, assumed: list[str]) -> 
     check_size(columns, rows, name)
     dataset.Rows, dataset.Columns = rows, columns
     frames = number(dataset, "NumberOfFrames")
-    if "NumberOfFrames" in dataset and (frames is None or frames < 1):
+    if "NumberOfFrames" in dataset and (frames is None or frames < 1 or frames > _fragments(dataset)):
         dataset.NumberOfFrames = 1
-        assumed.append("the number of frames is malformed; the first one was read")
+        assumed.append("the number of frames does not fit the pixel data; the first one was read")
     bits = number(dataset, "BitsAllocated")
     if bits not in (8, 16):
         if coded.bits is None or coded.bits > 16:
             raise _wrong_bits(name, bits)
         dataset.BitsAllocated = 8 if coded.bits <= 8 else 16
         assumed.append(f"the bits of a sample are missing or wrong; the compressed picture has {coded.bits}")
+
+
+def _fragments(dataset: Any) -> int:
+    """How many pieces the compressed pixel data have: at least one for each frame, after the table of offsets."""
+    from pydicom.encaps import generate_fragments
+
+    return sum(1 for _ in generate_fragments(dataset.PixelData)) - 1
 
 
 def _native(dataset: Any, name: str, assumed: list[str]) -> None:

@@ -24,9 +24,7 @@ from carpal.report.uids import from_parts, is_uid
 from carpal.types import Exam
 
 PATIENT: Final = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge")
-STUDY: Final = (
-    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription"),
-)
+STUDY: Final = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription")
 IMAGE: Final = ("Modality", "VOILUTFunction", "BodyPartExamined")
 TYPE_2: Final = {
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
@@ -51,8 +49,8 @@ NO_DATE, NO_TIME = "19000101", "000000"
 class Source:
     """What a result needs to know of its radiograph. `header` has no pixels and is never changed: see `dataset`.
 
-    `date` and `time` (DICOM's DA and TM) are the acquisition's, else the series', else the study's. `assumed` lists
-    what was wrong in the file, without its values.
+    `date` and `time` (DICOM's DA and TM) are the acquisition's, else the content's, the series' or the study's.
+    `assumed` lists what was wrong in the file, without its values.
     """
 
     header: Any = field(repr=False, compare=False)
