@@ -22,14 +22,22 @@ RF_IMAGE, MULTI_FRAME_CAPTURE = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("1
 QUICK = ("sr", "gsps", "fhir", "hl7")
 """The forms that need no picture."""
 FRAMES = {"NumberOfFrames": 2, "PixelData": ramp(height=256, width=200).tobytes() * 2}
-TABLE = pydicom.Dataset()
-TABLE.LUTDescriptor, TABLE.LUTData, TABLE.ModalityLUTType = [4096, 0, 12], list(range(4096)), "US"
-TABLE["LUTDescriptor"].VR = TABLE["LUTData"].VR = "US"
+
+
+def table(step: int, bits: int) -> Any:
+    """A lookup table of 4096 rising entries."""
+    item = pydicom.Dataset()
+    item.add_new("LUTDescriptor", "US", [4096, 0, bits])
+    item.add_new("LUTData", "US", list(range(0, 4096 * step, step)))
+    item.ModalityLUTType = "US"
+    return item
+
+
 RADIOGRAPHS: dict[str, dict[str, Any]] = {
     "plain": {},
     "right, MONOCHROME1": {"Laterality": "R", "PhotometricInterpretation": "MONOCHROME1"},
     "window": {"RescaleSlope": "-2", "RescaleIntercept": "4095", "WindowCenter": "2000", "WindowWidth": "3000"},
-    "tables": {"ModalityLUTSequence": [TABLE], "VOILUTSequence": [TABLE]},
+    "tables": {"ModalityLUTSequence": [table(16, 16)], "VOILUTSequence": [table(1, 12)]},
     "frames of RF": {"SOPClassUID": RF_IMAGE, "Modality": "RF", **FRAMES},
     "frames of SC": {"SOPClassUID": MULTI_FRAME_CAPTURE, "Modality": "OT", **FRAMES},
     "frames of CR, an error": FRAMES,

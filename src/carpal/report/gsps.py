@@ -65,7 +65,7 @@ def _image(source: Source) -> Any:
 
 
 def _add_tables(state: Any, source: Source) -> None:
-    """The radiograph's own lookup tables, which highdicom would rewrite as 16-bit ones."""
+    """The radiograph's own lookup tables, whose bits highdicom would take from the type of the array."""
     from pydicom import Dataset
 
     if "ModalityLUTSequence" in source.header:

@@ -205,10 +205,13 @@ def _copy_tables(found: Any, header: Any) -> None:
             table = read_table(value(found, keyword)[0])
         except Exception:  # absent, or damaged in one of the many ways of `imaging.tables`
             continue
+        is_voi = keyword == "VOILUTSequence"
+        # 16 bits, for a state allows 8 and 16 only; the grey values of a VOI table fill their bits, so they are scaled.
+        scale = 65535 / (2**table.bits - 1) if is_voi and 0 < table.bits < 16 else 1
         item = type(header)()
-        item.add_new("LUTDescriptor", "SS" if table.first < 0 else "US", [len(table.entries), table.first, table.bits])
-        item.add_new("LUTData", "OW", table.entries.astype("<u2").tobytes())
-        if keyword == "ModalityLUTSequence":
+        item.add_new("LUTDescriptor", "SS" if table.first < 0 else "US", [len(table.entries) % 2**16, table.first, 16])
+        item.add_new("LUTData", "OW", (table.entries * scale).round().clip(0, 65535).astype("<u2").tobytes())
+        if not is_voi:
             item.ModalityLUTType = "US"
         setattr(header, keyword, [item])
 
