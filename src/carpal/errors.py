@@ -11,7 +11,9 @@
     ├─ DataError               a data folder that is broken, half copied or mislabelled
     ├─ GrowthError             an age that a growth table does not hold
     ├─ CalibrationRefused      a hospital's readings are too few, or calibrating shows no gain
-    └─ Diverged                training whose loss is no number any more
+    ├─ Diverged                training whose loss is no number any more
+    └─ NodeError               what runs for days: a port in use, a peer that does not answer, a queue that is locked
+        └─ OutOfResources      disk full, or as many jobs waiting as the queue holds
 
 `code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
 """
@@ -97,3 +99,15 @@ class Diverged(CarpalError):
     """The loss or the gradient of a training run is not a number any more."""
 
     code = "diverged"
+
+
+class NodeError(CarpalError):
+    """The node or the service cannot do its work, or a peer did not do its part."""
+
+    code = "node-error"
+
+
+class OutOfResources(NodeError):
+    """Nothing more is taken now: the disk or the queue is full, or the object is too large. It recovers by itself."""
+
+    code = "out-of-resources"
