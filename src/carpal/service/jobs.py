@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS jobs (
     sha256 TEXT NOT NULL, size INTEGER NOT NULL, meta TEXT NOT NULL,
     state TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, interrupted INTEGER NOT NULL DEFAULT 0,
     due REAL NOT NULL, lease_until REAL, worker TEXT,
-    code TEXT, message TEXT, result TEXT, created REAL NOT NULL, updated REAL NOT NULL);
+    code TEXT, message TEXT, result TEXT, created REAL NOT NULL, updated REAL NOT NULL,
+    pruned INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, kind, due);
 CREATE TABLE IF NOT EXISTS deliveries (
     id INTEGER PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id), name TEXT NOT NULL, destination TEXT NOT NULL,
@@ -84,6 +85,8 @@ class Job:
     result: dict[str, Any] | None
     created: float
     updated: float
+    pruned: bool
+    """Its files were removed after a while (`upkeep.prune`); put again, it is queued again."""
     is_new: bool = field(default=False, compare=False)
     """True only on the job that `put` has just created."""
 
@@ -171,26 +174,36 @@ class Jobs:
         kind: str,
         source: str,
         meta: Mapping[str, str] | None = None,
+        sha256: str | None = None,
     ) -> Job:
         """Queues a payload; when this returns, nothing can lose it. The same `key` again returns the first job.
 
         `payload` is the bytes, or a complete file in `spool.partial`, which is moved away. `kind` is what a worker asks
-        for ("dicom", "web"), `source` who sent it, as the audit log names it. Raises OutOfResources: disk, too many
-        waiting, payload too large.
+        for ("dicom", "web"), `source` who sent it, as the audit log names it; `sha256` saves hashing a file again.
+        Raises OutOfResources: disk, too many waiting, payload too large.
         """
+        now = time.time()
+        if self.find(key):  # its files must not be pruned meanwhile
+            with self.transaction() as db:
+                db.execute("UPDATE jobs SET updated = ? WHERE key = ?", (now, key))
         try:
             size = len(payload) if isinstance(payload, bytes) else payload.stat().st_size
             self._check_room(size)
-            sha256 = self.spool.add(payload) if isinstance(payload, bytes) else self.spool.adopt(payload)
+            sha256 = self.spool.add(payload) if isinstance(payload, bytes) else self.spool.adopt(payload, sha256)
         finally:
             if isinstance(payload, Path):
                 payload.unlink(missing_ok=True)
-        identity, now = hashlib.sha256(key.encode()).hexdigest()[:32], time.time()
+        identity = hashlib.sha256(key.encode()).hexdigest()[:32]
         values = (identity, key, kind, source, sha256, size, json.dumps(dict(meta or {})), State.QUEUED, now, now, now)
         with self.transaction() as db:
             columns = "id, key, kind, source, sha256, size, meta, state, due, created, updated"
             marks = ", ".join("?" * len(values))
             inserted = db.execute(f"INSERT OR IGNORE INTO jobs ({columns}) VALUES ({marks})", values).rowcount == 1
+            db.execute(
+                "UPDATE jobs SET pruned = 0, state = 'queued', tries = 0, interrupted = 0, due = ? "
+                "WHERE id = ? AND pruned = 1",
+                (now, identity),
+            )
         return self._get("id = ?", (identity,), is_new=inserted)
 
     def _check_room(self, size: int) -> None:
@@ -319,7 +332,7 @@ class Jobs:
         with self.transaction() as db:
             db.execute(
                 "UPDATE jobs SET state = 'queued', tries = 0, interrupted = 0, due = ?, updated = ? "
-                "WHERE id = ? AND state IN ('done', 'delivered', 'rejected', 'dead')",
+                "WHERE id = ? AND pruned = 0 AND state IN ('done', 'delivered', 'rejected', 'dead')",
                 (now, now, job_id),
             )
         return self.get(job_id)
@@ -334,6 +347,15 @@ class Jobs:
             return self._get("key = ?", (key,))
         except KeyError:
             return None
+
+    def starting(self, prefix: str) -> list[Job]:
+        """Jobs whose key starts so, oldest first."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT * FROM jobs WHERE substr(key, 1, ?2) = ?1 AND key >= ?1 AND key <= ?1 || '~' ORDER BY created",
+                (prefix, len(prefix)),
+            ).fetchall()
+        return [self._job(row) for row in rows]
 
     def latest(self, state: State | None = None, limit: int = 100, kind: str | None = None) -> list[Job]:
         """Jobs by their last change, newest first."""

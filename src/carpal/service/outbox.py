@@ -97,6 +97,14 @@ class Outbox:
             )
         return dead
 
+    def hold(self, destination: str, seconds: float) -> None:
+        """Nobody answers there: what waits for it waits at least so long, and others' results go first."""
+        with self.jobs.transaction() as db:
+            db.execute(
+                "UPDATE deliveries SET due = max(due, ?) WHERE state = 'waiting' AND destination = ?",
+                (time.time() + seconds, destination),
+            )
+
     def again(self, job: Job, states: Sequence[str] = ("sent", "dead")) -> int:
         """Sends the results of a job once more: its study came again, or an operator asked. Returns how many."""
         now, marks = time.time(), ", ".join("?" * len(states))

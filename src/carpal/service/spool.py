@@ -58,12 +58,12 @@ class Spool:
         self._write(self.incoming(sha256), data)
         return sha256
 
-    def adopt(self, path: Path) -> str:
-        """Moves a complete file out of `partial` to its place and returns its SHA-256."""
+    def adopt(self, path: Path, sha256: str | None = None) -> str:
+        """Moves a complete file out of `partial` to its place and returns its SHA-256, where it is not known yet."""
         self.need(0)
         with _full_is_ours(self.folder):
             with path.open("rb+") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                sha256 = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
                 os.fsync(file.fileno())
             self._place(path, self.incoming(sha256))
         return sha256

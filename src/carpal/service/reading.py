@@ -1,0 +1,201 @@
+"""What runs inside the reader's process: one object in, an outcome and result files out. See `reader.py`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import resource
+import struct
+import sys
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from carpal.errors import CarpalError, InputError, UnreadableImage
+from carpal.inference.assess import assess, choose_sex
+from carpal.inference.engine import Engine, open_engine
+from carpal.optional import need
+from carpal.report import as_json
+from carpal.service.config import Route
+from carpal.service.reader import Answer, Outcome
+from carpal.service.routing import TAGS, fits
+
+DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+MAX_INFLATED: Final = 64 * 2**20
+"""Two bytes a pixel make 32 megapixels: more than the largest detectors have."""
+OURS: Final = "carpal"
+"""Manufacturer (0008,0070) of every object that `report` writes."""
+HEADER: Final = (*TAGS, "SOPInstanceUID", "Manufacturer")
+NAME: Final = "the object"
+"""How messages call what arrived: a file name or a UID could point to the patient."""
+
+
+class Reading:
+    """The network and the settings of one reader."""
+
+    def __init__(self, settings: dict[str, Any], engine: Engine) -> None:
+        self.settings, self.engine = settings, engine
+        self.routes = [Route(**{**route, **_tuples(route)}) for route in settings["routes"]]
+
+    def read(self, data: bytes, instance: str, known_pixels: list[str]) -> Answer:
+        """The outcome of one DICOM file, whatever it holds."""
+        try:
+            header, pixels = _header(data)
+        except UnreadableImage as error:
+            return Answer(Outcome.IGNORED, error.code, str(error))
+        result = {"instance": instance, "pixels": pixels}
+        if header["SOPInstanceUID"] != instance:
+            return Answer(Outcome.IGNORED, "other-uid", "the data set and the command name different instances", result)
+        if known_pixels and pixels not in known_pixels:
+            message = "another picture was received under the same SOP instance UID: the first one stands"
+            return Answer(Outcome.IGNORED, "duplicate-uid", message, result)
+        if header["Manufacturer"] == OURS:
+            return Answer(Outcome.IGNORED, "own-result", "it is a result of ours that came back", result)
+        if not fits(header, self.routes):
+            return Answer(Outcome.IGNORED, "no-route", "no [[route]] wants this kind of study", result)
+        try:
+            return self._assess(data, result)
+        except InputError as error:
+            return self._refuse(data, error, result)
+        except CarpalError as error:
+            return Answer(Outcome.FAILED, error.code, str(error), result)
+
+    def _assess(self, data: bytes, result: dict[str, Any]) -> Answer:
+        from carpal.imaging.read import read_radiograph
+        from carpal.report import forms
+        from carpal.report.findings import findings
+        from carpal.report.source import read_source
+
+        radiograph = read_radiograph(data, NAME)
+        assessment = assess(radiograph, choose_sex(radiograph, None), self.engine)
+        source = read_source(data, name=NAME)
+        made = forms.make(
+            self.settings["objects"],
+            findings(assessment, source),
+            source,
+            radiograph=radiograph,
+            assessment=assessment,
+            uid_root=self.settings["uid_root"],
+        )
+        result = {**result, "assessment": as_json.entry(assessment)}
+        if assessment.refused is None:
+            return Answer(Outcome.READ, result=result, files=_files(made))
+        files = _files(made) if self.settings["refusals"] else {}
+        return Answer(Outcome.REFUSED, assessment.refused.code, assessment.refused.message, result, files)
+
+    def _refuse(self, data: bytes, error: InputError, result: dict[str, Any]) -> Answer:
+        """A reason instead of an age; still told to the archive, where the file says whose it is."""
+        from carpal.report import forms
+        from carpal.report.findings import refused
+        from carpal.report.source import read_source
+
+        files: dict[str, bytes] = {}
+        if self.settings["refusals"]:
+            try:
+                source = read_source(data, name=NAME)
+                found = refused(error, self.engine.model)
+                made = forms.make(self.settings["objects"], found, source, uid_root=self.settings["uid_root"])
+                files = _files(made)
+            except UnreadableImage:
+                pass  # no patient and no study to attach it to
+        return Answer(Outcome.REFUSED, error.code, str(error), result, files)
+
+
+def _header(data: bytes) -> tuple[dict[str, str], str]:
+    """The routing tags and the SOP instance UID as strings, and the SHA-256 of the pixels. Raises UnreadableImage."""
+    pydicom = need("pydicom", feature="The node", extra="node")
+    try:
+        _check_inflated(data)
+        header = pydicom.dcmread(BytesIO(data), specific_tags=[*HEADER, "PixelData"], force=False)
+        pixels = hashlib.sha256(header["PixelData"].value if "PixelData" in header else b"").hexdigest()
+        return {tag: str(header.get(tag) or "") for tag in HEADER}, pixels
+    except Exception as error:  # pydicom raises what its parsers meet; its text may quote a patient's tags
+        raise UnreadableImage(
+            f"{NAME} is damaged or no DICOM file ({len(data)} bytes; {type(error).__name__}) - send it again"
+        ) from None
+
+
+def _check_inflated(data: bytes) -> None:
+    """A deflated data set is counted before it is unfolded: a thousandth of it could fill the memory."""
+    if DEFLATED not in data[132:1024]:
+        return
+    (meta_length,) = struct.unpack("<I", data[140:144])  # of (0002,0000), the first element after the preamble
+    inflater, rest, size = zlib.decompressobj(-zlib.MAX_WBITS), data[144 + meta_length :], 0
+    while rest and size <= MAX_INFLATED:
+        size += len(inflater.decompress(rest, 1 << 20))
+        rest = inflater.unconsumed_tail
+    if size > MAX_INFLATED:
+        raise ValueError("it unfolds to more than a radiograph can have")
+
+
+def _files(made: dict[str, Any]) -> dict[str, bytes]:
+    return {f"{kind}.dcm": form.content for kind, form in made.items()}
+
+
+def _tuples(route: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {key: tuple(value) for key, value in route.items() if isinstance(value, list)}
+
+
+def _limit_memory(more: int) -> None:
+    """From now on at most `more` bytes of address space beyond what the loaded network takes; no core dumps."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def open_reading(settings: dict[str, Any]) -> Reading:
+    """Loads the network, reads a blank picture once so that all it needs is there, and imports what a report takes."""
+    engine = open_engine(settings["weights"], settings["backend"], settings["threads"])
+    engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
+    for module in ("carpal.imaging.dicom", "carpal.report.forms", "pydicom.pixels"):
+        need(module, feature="The node", extra="node")
+    return Reading(settings, engine)
+
+
+def main() -> int:
+    """Answers one line of JSON with one line, until the input ends."""
+    from carpal.service.logs import silence_libraries
+
+    silence_libraries()
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # nothing that a library prints gets between our lines
+    settings = json.loads(sys.argv[1])
+    try:
+        reading = open_reading(settings)
+    except CarpalError as error:
+        _say(out, {"ready": False, "code": error.code, "message": str(error)})
+        return error.exit_code
+    _limit_memory(settings["memory"])
+    _say(out, {"ready": True})
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer = _answer(reading, request)
+        files = {name: base64.b64encode(content).decode() for name, content in answer.files.items()}
+        _say(out, {**answer.__dict__, "files": files})
+    return 0
+
+
+def _answer(reading: Reading, request: dict[str, Any]) -> Answer:
+    try:
+        data = Path(request["payload"]).read_bytes()
+        return reading.read(data, request["instance"], request["known_pixels"])
+    except MemoryError:
+        message = f"{NAME} needs more memory than [reading] memory_mb allows - send the radiograph alone"
+        return Answer(Outcome.IGNORED, "too-much-memory", message)
+    except Exception as error:  # a mistake of ours: the type says where to look, the text could quote a tag
+        return Answer(Outcome.FAILED, "internal", f"{type(error).__name__} while reading - a mistake of ours")
+
+
+def _say(out: Any, message: dict[str, Any]) -> None:
+    out.write(json.dumps(message).encode() + b"\n")
+    out.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""What we ask of peers: C-ECHO, C-STORE of results, and the N-EVENT-REPORT that answers a storage commitment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE, build_role
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
+
+from carpal.errors import NodeError
+from carpal.service.config import NodeConfig, Peer
+from carpal.service.tls import client_context
+
+COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
+"""The well-known instance of the push model (PS3.4 J.3.5)."""
+NO_SUCH_OBJECT: Final = 0x0112
+CONNECT_SECONDS: Final = 5
+
+
+@contextmanager
+def association(config: NodeConfig, peer: Peer, classes: Sequence[str], as_scp: bool = False) -> Iterator[Any]:
+    """An open association with a peer. Raises NodeError where there is none, with the reason as far as it is known."""
+    entity = AE(config.node.ae_title)
+    entity.acse_timeout, entity.connection_timeout = config.limits.message_seconds, CONNECT_SECONDS
+    entity.dimse_timeout, entity.network_timeout = config.limits.message_seconds, config.limits.idle_seconds
+    for uid in classes:
+        entity.add_requested_context(uid, ExplicitVRLittleEndian)
+    roles: list[Any] = [build_role(uid, scp_role=True) for uid in classes] if as_scp else []
+    security = (client_context(config.tls), peer.host) if peer.tls and config.tls else None
+    opened = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, ext_neg=roles, tls_args=security)
+    try:
+        if not opened.is_established:
+            reason = "refused the association" if opened.is_rejected else "does not answer"
+            raise NodeError(
+                f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port}) {reason} - is it running, and does it know "
+                f"{config.node.ae_title}?"
+            )
+        yield opened
+    finally:
+        if opened.is_established:
+            opened.release()
+
+
+def echo(config: NodeConfig, peer: Peer) -> None:
+    """C-ECHO. Raises NodeError where the peer does not answer with success."""
+    with association(config, peer, [Verification]) as opened:
+        _check(opened.send_c_echo(), peer, "C-ECHO")
+
+
+def store(config: NodeConfig, peer: Peer, files: Sequence[Path]) -> Iterator[NodeError | None]:
+    """C-STORE of every file in one association: None for each that the peer has, an error for each that it has not.
+
+    Raises NodeError where no association comes about.
+    """
+    datasets = [dcmread(path) for path in files]  # our own results, never what others sent
+    with association(config, peer, sorted({dataset.SOPClassUID for dataset in datasets})) as opened:
+        for dataset in datasets:
+            try:
+                _check(opened.send_c_store(dataset), peer, "C-STORE")
+            except NodeError as error:
+                yield error
+            except (ValueError, RuntimeError):  # no context for this class, or the association ended
+                yield NodeError(f"{peer.name} does not take objects of the class {dataset.SOPClassUID.name}")
+            else:
+                yield None
+
+
+def report_commitment(config: NodeConfig, peer: Peer, transaction: str, held: list[Any], missing: list[Any]) -> None:
+    """N-EVENT-REPORT: what we hold and what we do not. Raises NodeError."""
+    answer = Dataset()
+    answer.TransactionUID = transaction
+    answer.ReferencedSOPSequence = [_reference(*pair) for pair in held]
+    if missing:
+        answer.FailedSOPSequence = [_reference(*pair) for pair in missing]
+        for item in answer.FailedSOPSequence:
+            item.FailureReason = NO_SUCH_OBJECT
+    with association(config, peer, [StorageCommitmentPushModel], as_scp=True) as opened:
+        try:
+            status, _ = opened.send_n_event_report(
+                answer, 2 if missing else 1, StorageCommitmentPushModel, COMMITMENT_INSTANCE
+            )
+        except (ValueError, RuntimeError):
+            raise NodeError(f"{peer.name} does not take reports of storage commitment - set its role") from None
+        _check(status, peer, "N-EVENT-REPORT")
+
+
+def _reference(sop_class: str, instance: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, instance
+    return item
+
+
+def _check(status: Dataset, peer: Peer, asked: str) -> None:
+    """Success, or a warning (0xBxxx: stored, with a remark); everything else, and no answer, is an error."""
+    code = status.get("Status")
+    if code is None:
+        raise NodeError(f"{peer.name} did not answer the {asked} - it is sent again")
+    if code != 0 and code & 0xF000 != 0xB000:
+        raise NodeError(f"{peer.name} answered the {asked} with the status 0x{code:04X} - see its log")

@@ -1,0 +1,100 @@
+"""Brings results to their destinations, and answers to those who asked for a storage commitment."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+
+from carpal.errors import CarpalError, NodeError
+from carpal.service import dicomweb, logs, scu
+from carpal.service.audit import Audit
+from carpal.service.config import NodeConfig
+from carpal.service.jobs import Jobs
+from carpal.service.metrics import Metrics
+from carpal.service.outbox import Delivery, Outbox
+from carpal.service.scp import split_committed
+
+IDLE_SECONDS = 0.5
+LEASE_SECONDS = 600
+
+
+class Sender:
+    """One thread that delivers; there is no second one in a node."""
+
+    def __init__(self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics) -> None:
+        self.config, self.jobs, self.audit, self.metrics = config, jobs, audit, metrics
+        self.outbox = Outbox(jobs)
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. No error ends it."""
+        while not stop.is_set():
+            try:
+                busy = self.deliver() + self.answer()
+            except (CarpalError, OSError) as error:
+                logs.event("sender-failed", "error", code=getattr(error, "code", "os-error"), message=str(error))
+                busy = 0
+            if not busy:
+                stop.wait(IDLE_SECONDS)
+
+    def deliver(self) -> int:
+        """Sends what is due for one destination; returns how many were tried."""
+        due = self.outbox.lease(LEASE_SECONDS)
+        if not due:
+            return 0
+        place = due[0].destination
+        outcomes: Iterator[CarpalError | None]
+        try:
+            outcomes = iter(list(self._send(place, due)))
+        except CarpalError as failure:
+            self.outbox.hold(place, self.jobs.limits.delay(due[0].tries + 1))
+            outcomes = iter([failure] * len(due))
+        unanswered = NodeError(f"{place} ended the association - it is sent again")
+        for delivery in due:
+            self._note(delivery, next(outcomes, unanswered))
+        return len(due)
+
+    def _send(self, place: str, due: list[Delivery]) -> Iterator[CarpalError | None]:
+        files = [delivery.path for delivery in due]
+        if peer := self.config.peer_named(place):
+            return scu.store(self.config, peer, files)
+        if web := self.config.web_named(place):
+            return dicomweb.store(web, files)
+        return iter([NodeError(f"{place} is no [[peer]] and no [[dicomweb]] any more - add it again")] * len(due))
+
+    def _note(self, delivery: Delivery, error: CarpalError | None) -> None:
+        place = delivery.destination
+        if error is None:
+            self.outbox.sent(delivery)
+            self.audit.write("delivered", job=delivery.job, object=delivery.name, destination=place)
+            self.metrics.count("carpal_delivered_total", destination=place)
+            return
+        dead = self.outbox.failed(delivery, str(error))
+        self.metrics.count("carpal_delivery_failures_total", destination=place)
+        logs.event(
+            "delivery-dead" if dead else "delivery-failed",
+            "error" if dead else "warning",
+            job=delivery.job,
+            object=delivery.name,
+            destination=place,
+            message=str(error),
+        )
+
+    def answer(self) -> int:
+        """Answers one storage commitment; returns 1, or 0 where nobody asked."""
+        job = self.jobs.lease("commitment", LEASE_SECONDS, ("commit",))
+        if job is None:
+            return 0
+        asked = json.loads(job.payload.read_bytes())
+        peer = self.config.peer_named(asked["peer"])
+        held, missing = split_committed(self.jobs, asked["pairs"])
+        try:
+            if peer is None or not peer.host:
+                raise NodeError(f"the peer {asked['peer']!r} has no host and port to report to - add them")
+            scu.report_commitment(self.config, peer, asked["transaction"], held, missing)
+        except NodeError as error:
+            self.jobs.fail(job, error.code, str(error))
+            return 1
+        self.jobs.finish(job, {"held": len(held), "missing": len(missing)})
+        self.audit.write("commitment-answered", job=job.id, held=len(held), missing=len(missing))
+        return 1

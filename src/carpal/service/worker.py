@@ -1,0 +1,95 @@
+"""Takes queued objects one by one, has them read, and settles them: result and deliveries in one commit."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from carpal.errors import CarpalError, OutOfResources
+from carpal.service import logs
+from carpal.service.audit import Audit
+from carpal.service.config import NodeConfig
+from carpal.service.jobs import Job, Jobs
+from carpal.service.metrics import Metrics
+from carpal.service.reader import Answer, Outcome, ReaderDied, Reads
+
+IDLE_SECONDS = 0.5
+
+
+class Worker:
+    """One reader and the jobs it is given. `name` must be the same after a restart, and no other worker's."""
+
+    def __init__(
+        self, name: str, config: NodeConfig, jobs: Jobs, reader: Reads, audit: Audit, metrics: Metrics, model: str
+    ) -> None:
+        self.name, self.config, self.jobs, self.reader = name, config, jobs, reader
+        self.audit, self.metrics, self.model = audit, metrics, model
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set. No error ends it: what cannot be written now is tried again."""
+        while not stop.is_set():
+            try:
+                busy = self.step()
+            except (CarpalError, OSError) as error:
+                logs.event("worker-failed", "error", code=getattr(error, "code", "os-error"), message=str(error))
+                busy = False
+            if not busy:
+                stop.wait(IDLE_SECONDS)
+        self.reader.close()
+
+    def step(self) -> bool:
+        """Settles one job, or returns False where none waits."""
+        job = self.jobs.lease(self.name, 2 * self.config.reading.seconds + 180, ("dicom",))
+        if job is None:
+            return False
+        started = time.monotonic()
+        try:
+            answer = self.reader.read(job.payload, job.meta["instance"], self._known_pixels(job))
+            self._settle(job, answer)
+        except OutOfResources as error:  # the disk: the study is safe and waits
+            self.jobs.fail(job, error.code, str(error))
+            raise
+        except ReaderDied as error:
+            self._note(job, "dead", error.code)
+            self.jobs.fail(job, error.code, str(error), fatal=True)
+        except CarpalError as error:
+            self._note(job, "failed", error.code)
+            self.jobs.fail(job, error.code, str(error))
+        self.metrics.took(time.monotonic() - started)
+        return True
+
+    def _settle(self, job: Job, answer: Answer) -> None:
+        destinations = self.config.destinations()
+        code, message = answer.code or "", answer.message or ""
+        if answer.outcome is Outcome.FAILED:
+            kept = self.jobs.fail(job, code, message)
+        elif answer.outcome is Outcome.READ:
+            kept = self.jobs.finish(job, answer.result, answer.files, destinations)
+        else:
+            kept = self.jobs.reject(job, code, message, answer.result, answer.files, destinations)
+        if kept:
+            self._note(job, str(answer.outcome), answer.code)
+
+    def _note(self, job: Job, outcome: str, code: str | None) -> None:
+        self.audit.write(
+            "settled",
+            job=job.id,
+            instance=job.meta["instance"],
+            sender=job.source,
+            outcome=outcome,
+            code=code,
+            weights=self.model,
+        )
+        self.metrics.count("carpal_read_total", outcome=outcome, code=code or "")
+        logs.event(
+            "settled", "info" if outcome in ("read", "ignored") else "warning", job=job.id, outcome=outcome, code=code
+        )
+
+    def _known_pixels(self, job: Job) -> list[str]:
+        """Hashes of the pictures that were read under the same instance UID before."""
+        same = [other for other in self.jobs.starting(f"{job.meta['instance']}:") if other.created < job.created]
+        return [
+            other.result["pixels"]
+            for other in same
+            if other.result and other.code != "duplicate-uid" and "pixels" in other.result
+        ]
