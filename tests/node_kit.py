@@ -137,7 +137,9 @@ class Pacs:
         entity.add_supported_context(Verification)
         entity.add_supported_context(ComprehensiveSRStorage)
         entity.maximum_associations = 50
-        self._server: Any = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
+        self._server: Any = entity.start_server(
+            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
+        )
         self.port = int(self._server.server_address[1])
 
     def _store(self, event: Any) -> int:

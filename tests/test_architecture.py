@@ -52,6 +52,8 @@ HEAVY: dict[str, set[str]] = {
     "safetensors": {"model", "training"},
     "pydicom": {"imaging", "report", "service"},
     "pynetdicom": {"service"},
+    "dicomweb_client": {"service"},
+    "requests": {"service"},
     "highdicom": {"report"},
     "dicomanonymizer": {"imaging"},
     "fastapi": {"service"},

@@ -13,7 +13,8 @@
     ├─ CalibrationRefused      a hospital's readings are too few, or calibrating shows no gain
     ├─ Diverged                training whose loss is no number any more
     └─ NodeError               what runs for days: a port in use, a peer that does not answer, a queue that is locked
-        └─ OutOfResources      disk full, or as many jobs waiting as the queue holds
+        ├─ OutOfResources      disk full, or as many jobs waiting as the queue holds
+        └─ ReaderDied          the process that decodes was killed by what it read, or by the clock
 
 `code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
 """
@@ -111,3 +112,9 @@ class OutOfResources(NodeError):
     """Nothing more is taken now: the disk or the queue is full, or the object is too large. It recovers by itself."""
 
     code = "out-of-resources"
+
+
+class ReaderDied(NodeError):
+    """The process that decodes was killed by what it read, or took too long; another one takes its place."""
+
+    code = "reader-died"

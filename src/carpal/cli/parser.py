@@ -35,7 +35,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"carpal {carpal.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
-    for add in (_assess, _evaluate, _prepare, _train, _export, _info):
+    from carpal.cli import node
+
+    for add in (_assess, _evaluate, _prepare, _train, _export, _info, node.add):
         add(commands)
     from carpal.cli import calibrate, deidentify  # they need `command` of this module
 

@@ -41,7 +41,7 @@ class Watcher:
                 logs.event("folder-failed", "warning", message=getattr(error, "strerror", None) or str(error))
 
     def look(self) -> int:
-        """Takes the files that stayed the same since the last look; returns how many. Raises OSError, OutOfResources."""
+        """Takes files that stayed the same since the last look; returns how many. Raises OSError, OutOfResources."""
         taken, sizes = 0, {}
         for path in sorted(self.folder.path.iterdir()):
             if path.is_symlink() or not path.is_file() or path.name.startswith("."):

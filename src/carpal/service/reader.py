@@ -21,7 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from carpal.errors import BackendError, NodeError, WeightsError
+from carpal.errors import BackendError, ReaderDied, WeightsError
 from carpal.service.config import NodeConfig
 
 MAX_ANSWER: Final = 256 * 2**20
@@ -50,12 +50,6 @@ class Answer:
     message: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-
-
-class ReaderDied(NodeError):
-    """The reader was killed by what it read, or by the clock; another one takes its place."""
-
-    code = "reader-died"
 
 
 class Reads(Protocol):

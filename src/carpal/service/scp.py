@@ -91,18 +91,9 @@ class Receiver:
 
     def start(self) -> int:
         """Listens, in threads of its own, and returns the port. Raises NodeError where the port is taken."""
-        node, bounds = self.config.node, self.config.limits
+        node = self.config.node
         _config.STORE_RECV_CHUNKED_DATASET = True  # to a file in the spool's `partial`, not to memory
-        entity = AE(node.ae_title)
-        entity.require_called_aet = True
-        entity.maximum_pdu_size = MAX_PDU
-        entity.maximum_associations = bounds.associations
-        entity.acse_timeout, entity.dimse_timeout = bounds.association_seconds, bounds.message_seconds
-        entity.network_timeout = bounds.idle_seconds
-        entity.add_supported_context(Verification)
-        entity.add_supported_context(StorageCommitmentPushModel)
-        for image in IMAGES:
-            entity.add_supported_context(image, list(SYNTAXES))
+        entity = self._entity()
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self.requested),
             (evt.EVT_C_STORE, self.store),
@@ -111,13 +102,6 @@ class Receiver:
             (evt.EVT_CONN_CLOSE, clean_up),
             (evt.EVT_ABORTED, clean_up),
         ]
-        limits = GateLimits(
-            bounds.connections_waiting,
-            max(bounds.connections_waiting // 4, 1),
-            bounds.association_seconds,
-            bounds.message_seconds,
-            bounds.max_object_mb * 2**20 + MAX_PDU,
-        )
         try:
             self._server = entity.make_server(
                 (node.host, node.port),
@@ -126,7 +110,7 @@ class Receiver:
                 server_class=Gate,
                 request_handler=GuardedHandler,
                 admits=self.admits,
-                gate_limits=limits,
+                gate_limits=self._gate_limits(),
             )
         except OSError as error:
             raise NodeError(
@@ -136,6 +120,31 @@ class Receiver:
         entity._servers.append(self._server)
         threading.Thread(target=self._server.serve_forever, args=(0.1,), name="carpal-accept", daemon=True).start()
         return int(self._server.server_address[1])
+
+    def _entity(self) -> AE:
+        """Who we are, what we accept, and for how long we wait."""
+        bounds = self.config.limits
+        entity = AE(self.config.node.ae_title)
+        entity.require_called_aet = True
+        entity.maximum_pdu_size = MAX_PDU
+        entity.maximum_associations = bounds.associations
+        entity.acse_timeout, entity.dimse_timeout = bounds.association_seconds, bounds.message_seconds
+        entity.network_timeout = bounds.idle_seconds
+        entity.add_supported_context(Verification)
+        entity.add_supported_context(StorageCommitmentPushModel)
+        for image in IMAGES:
+            entity.add_supported_context(image, list(SYNTAXES))
+        return entity
+
+    def _gate_limits(self) -> GateLimits:
+        bounds = self.config.limits
+        return GateLimits(
+            waiting=bounds.connections_waiting,
+            per_address=max(bounds.connections_waiting // 4, 1),
+            association_seconds=bounds.association_seconds,
+            message_seconds=bounds.message_seconds,
+            object_bytes=bounds.max_object_mb * 2**20 + MAX_PDU,
+        )
 
     def stop(self) -> None:
         """Closes the door; associations that are open are aborted by the end of the process."""

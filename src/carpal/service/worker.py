@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-from carpal.errors import CarpalError, OutOfResources
+from carpal.errors import CarpalError, OutOfResources, ReaderDied
 from carpal.service import logs
 from carpal.service.audit import Audit
 from carpal.service.config import NodeConfig
 from carpal.service.jobs import Job, Jobs
 from carpal.service.metrics import Metrics
-from carpal.service.reader import Answer, Outcome, ReaderDied, Reads
+from carpal.service.reader import Answer, Outcome, Reads
 
 IDLE_SECONDS = 0.5
 

@@ -1,0 +1,178 @@
+"""`carpal doctor`: what an installation of the node needs, checked one by one, each with what to do where it fails.
+
+Nothing is changed, and the node may run meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from carpal.errors import CarpalError, ConfigError, NodeError
+from carpal.inference.engine import open_engine
+from carpal.optional import need
+from carpal.service import audit, dicomweb, scu
+from carpal.service.config import NodeConfig, Peer, Web, load
+from carpal.service.jobs import Jobs, State
+from carpal.service.node import AUDIT
+from carpal.service.outbox import Outbox
+from carpal.service.scp import SYNTAXES
+from carpal.service.tls import client_context, server_context
+
+PRIVATE = 0o077
+"""Mode bits of the folder that let others in."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One check: its name, whether all is well, and what was seen or what to do."""
+
+    check: str
+    ok: bool
+    text: str
+
+
+def examine(path: Path) -> list[Finding]:
+    """Every check of the configuration at `path`; only the first, where the file cannot be read."""
+    try:
+        config = load(path)
+    except ConfigError as error:
+        return [Finding("config", False, str(error))]
+    checks: dict[str, Callable[[NodeConfig], str]] = {
+        "config": _config,
+        "folder": _folder,
+        "weights": _weights,
+        "codecs": _codecs,
+        "tls": _tls,
+        "port": _port,
+        "audit": _audit,
+        "queue": _queue,
+    }
+    found = [_run(name, lambda check=check: check(config)) for name, check in checks.items()]  # type: ignore[misc]
+    return found + list(_peers(config))
+
+
+def _run(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, check())
+    except CarpalError as error:
+        return Finding(name, False, str(error))
+
+
+def _config(config: NodeConfig) -> str:
+    senders = sum(bool(peer.addresses) for peer in config.peer)
+    if not (senders or config.folder or any(web.pull_seconds for web in config.dicomweb)):
+        raise ConfigError("nobody may send - there is no [[peer]] with addresses, no [[folder]], no pull - add one")
+    if not config.destinations():
+        raise ConfigError("results go nowhere - no [[peer]] or [[dicomweb]] has results = true - set it for the PACS")
+    return f"{senders} peers may send, results go to {', '.join(config.destinations())}"
+
+
+def _folder(config: NodeConfig) -> str:
+    folder = config.node.folder
+    if not folder.is_dir():
+        raise NodeError(
+            f"{folder} does not exist - create it for the node's user: install -d -o carpal -m 700 {folder}"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise NodeError(f"{folder} cannot be written - give it to the node's user: chown carpal {folder}")
+    if folder.stat().st_mode & PRIVATE:
+        raise NodeError(f"{folder} is open to other users, and it holds radiographs - close it: chmod 700 {folder}")
+    with Jobs(folder, config.queue_limits()) as jobs:
+        free = jobs.spool.free()
+    if free <= 0:
+        raise NodeError(f"{folder}: the disk is full, objects are refused - free space, or lower [limits] min_free_mb")
+    return f"{free / 2**30:.1f} GB to use before objects are refused"
+
+
+def _weights(config: NodeConfig) -> str:
+    reading = config.reading
+    engine = open_engine(reading.weights, reading.backend, reading.threads)
+    engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
+    return f"{engine.model.name} {engine.model.version}, {engine.model.sha256[:16]}, reads"
+
+
+def _codecs(_: NodeConfig) -> str:
+    pixels = need("pydicom.pixels", feature="The node", extra="node")
+    missing = [syntax.name for syntax in SYNTAXES if not pixels.get_decoder(syntax).is_available]
+    if missing:
+        raise NodeError(f"no codec for {', '.join(missing)} - run pip install 'carpal[node]'")
+    return f"all {len(SYNTAXES)} transfer syntaxes can be decoded"
+
+
+def _tls(config: NodeConfig) -> str:
+    if config.tls is None:
+        return "not used: DICOM travels in the clear"
+    server_context(config.tls)
+    client_context(config.tls)
+    return "certificate, key and ca fit together"
+
+
+def _port(config: NodeConfig) -> str:
+    """Either the node answers on /health, or its port is free."""
+    node, health = config.node, config.health
+    try:
+        with urllib.request.urlopen(f"http://{health.host}:{health.port}/health", timeout=3) as answer:
+            state = json.load(answer)
+        return f"the node runs: {sum(state['jobs'].values())} jobs, {state['deliveries']['waiting']} results to deliver"
+    except urllib.error.HTTPError as error:
+        problems = json.load(error).get("problems", [])
+        raise NodeError(f"the node runs and is not well: {'; '.join(problems)}") from None
+    except (OSError, ValueError):
+        pass
+    try:
+        with socket.create_server((node.host, node.port), family=_family(node.host)):
+            return f"the node does not run, and port {node.port} is free"
+    except OSError as error:
+        raise NodeError(
+            f"port {node.port} on {node.host} - {error.strerror} - stop what listens there, or choose another"
+        ) from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _audit(config: NodeConfig) -> str:
+    seal = audit.verify(config.node.folder / AUDIT)
+    return f"{seal.lines} lines, chain intact, last {seal.hash[:16]}"
+
+
+def _queue(config: NodeConfig) -> str:
+    with Jobs(config.node.folder, config.queue_limits()) as jobs:
+        counts, deliveries = jobs.counts(), Outbox(jobs).counts()
+        dead = [f"{job.id} ({job.code})" for job in jobs.latest(State.DEAD, limit=3)]
+    if dead:
+        raise NodeError(
+            f"{counts[State.DEAD]} jobs are dead, such as {', '.join(dead)} - mend the cause, then send the study again"
+        )
+    if deliveries["dead"]:
+        raise NodeError(
+            f"{deliveries['dead']} results could not be delivered in time - mend the peer, then send the studies again"
+        )
+    waiting = counts[State.QUEUED] + counts[State.LEASED]
+    return f"{waiting} jobs and {deliveries['waiting']} results wait, none is dead"
+
+
+def _peers(config: NodeConfig) -> Iterator[Finding]:
+    def echoed(peer: Peer) -> str:
+        scu.echo(config, peer)
+        return "answers C-ECHO"
+
+    def searched(web: Web) -> str:
+        dicomweb.check(web)
+        return "answers QIDO-RS"
+
+    for peer in config.peer:
+        if peer.host:
+            yield _run(f"peer {peer.name}", lambda peer=peer: echoed(peer))  # type: ignore[misc]
+    for web in config.dicomweb:
+        yield _run(f"dicomweb {web.name}", lambda web=web: searched(web))  # type: ignore[misc]
