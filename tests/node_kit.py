@@ -148,7 +148,9 @@ class Pacs:
         return self.status
 
     def close(self) -> None:
-        self._server.shutdown()
+        if self._server:
+            self._server.shutdown()
+        self._server = None
 
 
 def associate(port: int, title: str = "TESTER", seconds: float = 10) -> Any:

@@ -156,6 +156,7 @@ def _only_one(config: NodeConfig) -> Any:
         file = (folder / LOCK).open("w")
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
+        file.close()
         raise NodeError(f"another node works in {folder} - stop it, or give this one its own [node] folder") from error
     except OSError as error:
         raise NodeError(f"{folder} cannot be written - {error.strerror} - check its owner and mode") from error

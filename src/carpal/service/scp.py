@@ -167,11 +167,13 @@ class Receiver:
             self.metrics.count("carpal_refused_total", reason="unknown-peer")
             self.audit.write("association-refused", address=address, ae_title=title)
             association.acse.send_reject(PERMANENT, BY_USER, CALLING_UNKNOWN)
+            association.kill()
             return
         others = [other for other in self._server.active_associations if other.requestor.address == address]
         if len(others) > self.config.limits.associations_per_address:
             self.metrics.count("carpal_refused_total", reason="too-many-associations")
             association.acse.send_reject(TRANSIENT, BY_PRESENTATION, LIMIT_EXCEEDED)
+            association.kill()
 
     def store(self, event: Any) -> int:
         """EVT_C_STORE: the object is durable before this returns success."""

@@ -60,7 +60,7 @@ class Spool:
 
     def adopt(self, path: Path, sha256: str | None = None) -> str:
         """Moves a complete file out of `partial` to its place and returns its SHA-256, where it is not known yet."""
-        self.need(0)
+        self.need(1)
         with _full_is_ours(self.folder):
             with path.open("rb+") as file:
                 sha256 = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
