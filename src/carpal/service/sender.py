@@ -43,15 +43,16 @@ class Sender:
         if not due:
             return 0
         place = due[0].destination
-        outcomes: Iterator[CarpalError | None]
+        left = list(due)
+        failure: CarpalError = NodeError(f"{place} ended the association - it is sent again")
         try:
-            outcomes = iter(list(self._send(place, due)))
-        except CarpalError as failure:
+            for error in self._send(place, due):
+                self._note(left.pop(0), error)
+        except CarpalError as error:
+            failure = error
             self.outbox.hold(place, self.jobs.limits.delay(due[0].tries + 1))
-            outcomes = iter([failure] * len(due))
-        unanswered = NodeError(f"{place} ended the association - it is sent again")
-        for delivery in due:
-            self._note(delivery, next(outcomes, unanswered))
+        for delivery in left:
+            self._note(delivery, failure)
         return len(due)
 
     def _send(self, place: str, due: list[Delivery]) -> Iterator[CarpalError | None]:
