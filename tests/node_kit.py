@@ -1,6 +1,7 @@
 """What the node's tests share: small radiographs, a reader that answers at once, a PACS that counts, a configuration.
 
-As a script, `python node_kit.py CONFIG`, it runs a node with that reader: what the tests kill.
+As a script, `python node_kit.py CONFIG`, it runs a node with that reader: what the tests kill. As `python node_kit.py
+reading SETTINGS` it is a reader's process whose network answers the same for every hand, so that no weights are needed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,12 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, DigitalXRayImageStorageForPresentation, Verification
 
+from carpal.inference.engine import Reading
+from carpal.service import reading
 from carpal.service.config import NodeConfig, load
 from carpal.service.node import Node
-from carpal.service.reader import Answer, Outcome
+from carpal.service.reader import Answer, Outcome, Reader
+from carpal.types import ModelId
 
 MODEL = "f" * 64
 ROOT = "1.2.826.0.1.3680043.10.999"
@@ -120,8 +125,8 @@ results = true
 def running(config: NodeConfig, reader: Callable[[NodeConfig], Any] = InstantReader) -> Iterator[Node]:
     """A node within this process."""
     node = Node(config, reader, MODEL)
-    node.start()
     try:
+        node.start()
         yield node
     finally:
         node.stop()
@@ -198,5 +203,28 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10) -> bool:
     return condition()
 
 
+class FakeNetworkReader(Reader):
+    """The real reader's process, real decoders and real reports; only the network is a fake."""
+
+    command = (__file__, "reading")
+
+
+def fake_network(*_: Any) -> SimpleNamespace:
+    """An engine that answers ten years and seventeen boxes for everything."""
+    boxes_R4 = np.array([[4 * i, 3 * i, 4 * i + 16, 3 * i + 16] for i in range(17)], np.float32)
+    scores_R, months_R = np.full(17, 0.9, np.float32), np.arange(100, 117, dtype=np.float32)
+    answer = Reading(120.0, np.full(228, 120 / 228, np.float32), boxes_R4, scores_R, months_R)
+    return SimpleNamespace(model=ModelId("fake", "1", MODEL), long_side=128, run=lambda *_, **__: answer)
+
+
+def main(arguments: list[str]) -> int:
+    """See the top of this file."""
+    if arguments[0] == "reading":
+        reading.open_engine = fake_network
+        return reading.main(arguments[1:])
+    Node(load(Path(arguments[0])), InstantReader, MODEL).run()
+    return 0
+
+
 if __name__ == "__main__":
-    Node(load(Path(sys.argv[1])), InstantReader, MODEL).run()
+    sys.exit(main(sys.argv[1:]))

@@ -34,15 +34,13 @@ SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory, tiny_onnx: Path) -> NodeConfig:
-    path = kit.write_config(tmp_path_factory.mktemp("reader") / "node.toml", 104)
-    path.write_text(path.read_text().replace("[results]", f'[reading]\nweights = "{tiny_onnx}"\n[results]'))
-    return load(path)
+def config(tmp_path_factory: pytest.TempPathFactory) -> NodeConfig:
+    return load(kit.write_config(tmp_path_factory.mktemp("reader") / "node.toml", 104))
 
 
 @pytest.fixture(scope="module")
 def reader(config: NodeConfig) -> Iterator[Reader]:
-    opened = Reader(config)
+    opened = kit.FakeNetworkReader(config)
     opened.start()
     yield opened
     opened.close()
@@ -221,7 +219,7 @@ def test_a_hundred_mutated_files_have_an_outcome_each(reader: Reader, tmp_path: 
 
 
 def test_too_slow_is_stopped_and_replaced(config: NodeConfig, tmp_path: Path, hand: Dataset) -> None:
-    quick = Reader(dataclasses.replace(config, reading=dataclasses.replace(config.reading, seconds=0.3)))
+    quick = kit.FakeNetworkReader(dataclasses.replace(config, reading=dataclasses.replace(config.reading, seconds=0.3)))
     quick.start()
     os.mkfifo(tmp_path / "fifo")  # opening it waits for ever
     with pytest.raises(ReaderDied, match="longer"):
@@ -233,7 +231,7 @@ def test_too_slow_is_stopped_and_replaced(config: NodeConfig, tmp_path: Path, ha
 
 
 def test_a_reader_that_is_killed_by_what_it_reads_says_so(config: NodeConfig, tmp_path: Path) -> None:
-    victim = Reader(config)
+    victim = kit.FakeNetworkReader(config)
     victim.start()
     pid = victim.pid
     assert pid is not None

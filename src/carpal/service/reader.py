@@ -16,10 +16,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from carpal.errors import BackendError, ReaderDied, WeightsError
 from carpal.service.config import NodeConfig
@@ -65,6 +66,9 @@ class Reads(Protocol):
 class Reader:
     """A child process, started on the first use and again after it died."""
 
+    command: ClassVar[Sequence[str]] = ("-m", "carpal.service.reading")
+    """What Python runs as the child; the settings come behind it."""
+
     def __init__(self, config: NodeConfig) -> None:
         self.config = config
         self._child: subprocess.Popen[bytes] | None = None
@@ -83,7 +87,7 @@ class Reader:
         self.close()
         self._rest = b""
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "carpal.service.reading", json.dumps(_settings(self.config))],
+            [sys.executable, *self.command, json.dumps(_settings(self.config))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # decoders write tags there

@@ -10,6 +10,7 @@ import resource
 import struct
 import sys
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -158,14 +159,14 @@ def open_reading(settings: dict[str, Any]) -> Reading:
     return Reading(settings, engine)
 
 
-def main() -> int:
+def main(arguments: Sequence[str]) -> int:
     """Answers one line of JSON with one line, until the input ends."""
     from carpal.service.logs import silence_libraries
 
     silence_libraries()
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # nothing that a library prints gets between our lines
-    settings = json.loads(sys.argv[1])
+    settings = json.loads(arguments[0])
     try:
         reading = open_reading(settings)
     except CarpalError as error:
@@ -198,4 +199,4 @@ def _say(out: Any, message: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

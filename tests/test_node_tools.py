@@ -1,0 +1,157 @@
+"""The node with tools that nobody here wrote: DCMTK as modality and archive, Orthanc as a PACS, DICOMweb, TLS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+
+import node_kit as kit
+import tools
+from carpal.service import logs
+from carpal.service.config import load
+from carpal.service.jobs import State
+from carpal.service.node import Node
+from carpal.types import Radiograph
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    with open(os.devnull, "w") as nowhere:
+        logs.to(nowhere)
+        yield
+        logs.to(None)
+
+
+@pytest.fixture
+def hand_dcm(tmp_path: Path, drawn_hand: Radiograph) -> Path:
+    pixels_HW = drawn_hand.pixels_HW
+    path = tmp_path / "hand.dcm"
+    shape = {"Rows": pixels_HW.shape[0], "Columns": pixels_HW.shape[1]}
+    path.write_bytes(kit.as_bytes(kit.radiograph(1, **shape, PixelData=pixels_HW.tobytes())))
+    return path
+
+
+def delivered(node: Node, number: int) -> bool:
+    return kit.wait_for(lambda: node.jobs.counts()[State.DELIVERED] == number, 30)
+
+
+def test_dcmtk_sends_and_its_archive_gets_one_report_each(tmp_path: Path) -> None:
+    tools.tool("storescu")
+    port = tools.free_port()
+    files = [tmp_path / f"{n}.dcm" for n in range(3)]
+    for number, path in enumerate(files):
+        path.write_bytes(kit.as_bytes(kit.radiograph(number)))
+    with tools.dcmqrscp(tmp_path / "pacs", port) as store:
+        config = load(kit.write_config(tmp_path / "node.toml", port))
+        with kit.running(config) as node:
+            to = ("-aet", "TESTER", "-aec", "CARPAL", "127.0.0.1", str(node.port))
+            assert tools.run("echoscu", *to).returncode == 0
+            assert tools.run("echoscu", "-aet", "OTHER", "-aec", "CARPAL", "127.0.0.1", str(node.port)).returncode != 0
+            assert tools.run("storescu", *to, *files).returncode == 0
+            assert delivered(node, 3)
+            assert tools.run("storescu", *to, *files).returncode == 0, "and again"
+            assert kit.wait_for(lambda: 'destination="pacs"} 6' in node.metrics.render({}))
+        stored = [dcmread(path) for path in sorted(store.glob("SR*"))]
+    assert sorted(str(report.SOPInstanceUID) for report in stored) == [f"{kit.ROOT}.4.{n}" for n in range(3)]
+
+
+def certificates(folder: Path) -> None:
+    """An authority, and certificates for the node and for a sender; plus one that signed itself."""
+    common = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
+    self_signed = ("req", "-x509", *common)
+    for name in ("ca", "stranger"):
+        tools.run(
+            "openssl",
+            *self_signed,
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            folder / f"{name}.key",
+            "-out",
+            folder / f"{name}.pem",
+        )
+    for name in ("node", "sender"):
+        key, request, pem = (folder / f"{name}.{ending}" for ending in ("key", "csr", "pem"))
+        alternative = ("-addext", "subjectAltName=IP:127.0.0.1")
+        tools.run("openssl", "req", *common[:-2], "-subj", f"/CN={name}", *alternative, "-keyout", key, "-out", request)
+        signing = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "1")
+        made = tools.run("openssl", "x509", "-req", "-in", request, *signing, "-copy_extensions", "copy", "-out", pem)
+        assert made.returncode == 0, made.stderr
+
+
+def test_tls_wants_a_certificate_of_the_authority(tmp_path: Path) -> None:
+    for name in ("echoscu", "openssl"):
+        tools.tool(name)
+    certificates(tmp_path)
+    tls = f'[tls]\ncertificate = "{tmp_path}/node.pem"\nkey = "{tmp_path}/node.key"\nca = "{tmp_path}/ca.pem"\n'
+    pacs = kit.Pacs()
+    with kit.running(load(kit.write_config(tmp_path / "node.toml", pacs.port, more=tls))) as node:
+
+        def echo(*security: str | Path) -> int:
+            to = ("-aet", "TESTER", "-aec", "CARPAL", "127.0.0.1", str(node.port))
+            return tools.run("echoscu", "-to", "5", *security, *to).returncode
+
+        authority = ("+cf", tmp_path / "ca.pem")
+        assert echo("+tls", tmp_path / "sender.key", tmp_path / "sender.pem", *authority) == 0
+        assert echo("+tls", tmp_path / "stranger.key", tmp_path / "stranger.pem", *authority) != 0
+        assert echo("+tla", *authority) != 0, "no certificate"
+        assert echo() != 0, "no TLS"
+        with pytest.MonkeyPatch.context():  # a peer that stays silent during the handshake holds up nobody
+            import socket
+
+            with socket.create_connection(("127.0.0.1", node.port)) as silent:
+                silent.sendall(b"\x16\x03\x01")
+                assert echo("+tls", tmp_path / "sender.key", tmp_path / "sender.pem", *authority) == 0
+    pacs.close()
+
+
+def test_orthanc_routes_a_radiograph_to_the_node_and_shows_the_results(tmp_path: Path, hand_dcm: Path) -> None:
+    tools.tool("Orthanc")
+    port = tools.free_port()
+    orthanc = tools.Orthanc(tmp_path / "orthanc", port)
+    path = kit.write_config(tmp_path / "node.toml", orthanc.dicom, port)
+    text = (
+        path.read_text()
+        .replace('addresses = ["127.0.0.1/32"]', "")
+        .replace('objects = ["sr"]', 'objects = ["sr", "capture"]')
+    )
+    text = text.replace('ae_title = "PACS"', 'ae_title = "PACS"\naddresses = ["127.0.0.1/32"]')
+    path.write_text(text)
+    with orthanc.running(), kit.running(load(path), kit.FakeNetworkReader) as node:
+        orthanc.call("/instances", hand_dcm.read_bytes())
+        assert delivered(node, 1)
+        assert kit.wait_for(lambda: orthanc.modalities() == ["DX", "OT", "SR"])
+        [report] = [entry for entry in orthanc.call("/instances?expand") if is_report(orthanc, entry)]
+        tags = orthanc.call(f"/instances/{report['ID']}/simplified-tags")
+        assert (tags["PatientID"], tags["StudyInstanceUID"]) == ("PLANTED-ID", f"{kit.ROOT}.2.1")
+        series = orthanc.call(f"/dicom-web/studies/{kit.ROOT}.2.1/series", accept="application/dicom+json")
+        assert sorted(entry["00080060"]["Value"][0] for entry in series) == ["DX", "OT", "SR"]
+        orthanc.call("/instances", hand_dcm.read_bytes())
+        assert node.jobs.counts()[State.DELIVERED] == 1
+        assert orthanc.modalities() == ["DX", "OT", "SR"], "sent again, nothing is doubled"
+
+
+def is_report(orthanc: tools.Orthanc, entry: dict[str, Any]) -> bool:
+    return bool(orthanc.call(f"/instances/{entry['ID']}/simplified-tags")["Modality"] == "SR")
+
+
+def test_dicomweb_pulls_new_radiographs_and_pushes_the_results(tmp_path: Path, hand_dcm: Path) -> None:
+    tools.tool("Orthanc")
+    orthanc = tools.Orthanc(tmp_path / "orthanc", 104, route=False)
+    path = kit.write_config(tmp_path / "node.toml", orthanc.dicom)
+    web = f'[[dicomweb]]\nname = "web"\nurl = "http://127.0.0.1:{orthanc.http}/dicom-web"\nresults = true\n'
+    web += "pull_seconds = 0.5\npull_days = 9999\n"
+    path.write_text(path.read_text().replace("results = true", "") + web)
+    with orthanc.running(), kit.running(load(path)) as node:
+        orthanc.call("/instances", hand_dcm.read_bytes())
+        assert delivered(node, 1)
+        assert kit.wait_for(lambda: orthanc.modalities() == ["DX", "SR"])
+        [job] = node.jobs.latest()
+        assert dcmread(job.payload).SOPInstanceUID == f"{kit.ROOT}.1.1"
+        assert job.source == "web:web"
+    assert len(node.readers[0].asked) == 1  # type: ignore[attr-defined]

@@ -1,0 +1,125 @@
+"""Programs that nobody here wrote, on loopback: DCMTK, Orthanc, OpenSSL. Without them tests skip, in CI they fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
+ROUTE = """
+function OnStoredInstance(instanceId, tags, metadata, origin)
+  if tags["Modality"] == "DX" or tags["Modality"] == "CR" then
+    SendToModality(instanceId, "carpal")
+  end
+end
+"""
+
+
+def tool(name: str) -> str:
+    """The program's path. Where it is missing the test skips, or fails where `.ci/run` has promised it."""
+    path = shutil.which(name)
+    if path is None:
+        if os.environ.get("CARPAL_CI_TOOLS") == "1":
+            pytest.fail(f"{name} is not installed, though CARPAL_CI_TOOLS says that it is")
+        pytest.skip(f"{name} is not installed")
+    return path
+
+
+def run(name: str, *words: str | Path, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+    """Runs a program to its end; output and exit code are the caller's business."""
+    return subprocess.run([tool(name), *map(str, words)], capture_output=True, text=True, timeout=seconds)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def program(port: int, name: str, *words: str | Path) -> Iterator[None]:
+    """A server that listens on `port` while the block runs."""
+    with open(os.devnull, "w") as nowhere:
+        process = subprocess.Popen([tool(name), *map(str, words)], stdout=nowhere, stderr=nowhere)
+        try:
+            end = time.monotonic() + 60
+            while time.monotonic() < end and process.poll() is None:
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", port)) == 0:
+                        break
+                time.sleep(0.05)
+            assert process.poll() is None, f"{name} has ended with {process.returncode}"
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@contextmanager
+def dcmqrscp(folder: Path, port: int) -> Iterator[Path]:
+    """DCMTK's archive PACS; gives the folder in which it stores."""
+    store = folder / "store"
+    store.mkdir(parents=True)
+    config = folder / "dcmqrscp.cfg"
+    config.write_text(
+        f"NetworkTCPPort = {port}\nMaxPDUSize = 131072\nMaxAssociations = 16\n"
+        "HostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"
+        f"AETable BEGIN\nPACS {store} RW (500, 1024mb) ANY\nAETable END\n"
+    )
+    with program(port, "dcmqrscp", "-c", config):
+        yield store
+
+
+class Orthanc:
+    """Orthanc with its DICOMweb plugin; `route` sends each new radiograph to the node at `node_port`."""
+
+    def __init__(self, folder: Path, node_port: int, route: bool = True) -> None:
+        self.folder, self.dicom, self.http = folder, free_port(), free_port()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "route.lua").write_text(ROUTE)
+        self.config = folder / "orthanc.json"
+        self.config.write_text(
+            json.dumps(
+                {
+                    "Name": "PACS",
+                    "StorageDirectory": str(folder / "storage"),
+                    "IndexDirectory": str(folder / "storage"),
+                    "DicomAet": "PACS",
+                    "DicomPort": self.dicom,
+                    "HttpPort": self.http,
+                    "RemoteAccessAllowed": False,
+                    "AuthenticationEnabled": False,
+                    "DicomModalities": {"carpal": ["CARPAL", "127.0.0.1", node_port]},
+                    "LuaScripts": [str(folder / "route.lua")] if route else [],
+                    "Plugins": [DICOMWEB],
+                    "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+                    "StableAge": 1,
+                }
+            )
+        )
+
+    @contextmanager
+    def running(self) -> Iterator[Orthanc]:
+        with program(self.http, "Orthanc", self.config):
+            yield self
+
+    def call(self, path: str, body: bytes | None = None, accept: str = "application/json") -> Any:
+        """Orthanc's answer to GET, or to POST where there is a body, as JSON."""
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", data=body, headers={"Accept": accept})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def modalities(self) -> list[str]:
+        """The modality of every series that it holds."""
+        return sorted(series["MainDicomTags"]["Modality"] for series in self.call("/series?expand"))
