@@ -8,7 +8,6 @@ import random
 import signal
 import struct
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -55,6 +54,12 @@ def read(
         content = kit.as_bytes(content)
     path.write_bytes(content)
     return reader.read(path, instance or f"{kit.ROOT}.1.1", list(known))
+
+
+def cpu_seconds(reader: Reader) -> float:
+    """What the child has computed so far: unlike the clock, the same on a busy machine."""
+    fields = Path(f"/proc/{reader.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mb(reader: Reader) -> float:
@@ -187,9 +192,9 @@ BOMBS = {
 def test_a_bomb_is_refused_by_name_in_time_and_memory(reader: Reader, tmp_path: Path, hand: Dataset, name: str) -> None:
     content = BOMBS[name](hand)
     read(reader, tmp_path, hand)
-    before, pid, start = peak_mb(reader), reader.pid, time.monotonic()
+    before, pid, start = peak_mb(reader), reader.pid, cpu_seconds(reader)
     answer = read(reader, tmp_path, content)
-    seconds = time.monotonic() - start
+    seconds = cpu_seconds(reader) - start
     assert answer.outcome in (Outcome.REFUSED, Outcome.IGNORED), answer
     assert answer.code not in (None, "internal")
     assert "Planted" not in f"{answer.message}"
@@ -200,11 +205,11 @@ def test_a_bomb_is_refused_by_name_in_time_and_memory(reader: Reader, tmp_path: 
 
 def test_sequences_nested_beyond_reason_are_named(reader: Reader, tmp_path: Path, hand: Dataset) -> None:
     data = kit.as_bytes(nested(hand, 200))
-    start = time.monotonic()
+    start = cpu_seconds(reader)
     answer = read(reader, tmp_path, data, str(hand.SOPInstanceUID))
     assert answer.outcome in (Outcome.READ, Outcome.REFUSED, Outcome.IGNORED)
     assert answer.code != "internal"
-    assert time.monotonic() - start < SECONDS
+    assert cpu_seconds(reader) - start < SECONDS
 
 
 def test_a_hundred_mutated_files_have_an_outcome_each(reader: Reader, tmp_path: Path) -> None:

@@ -1,0 +1,78 @@
+"""What `deploy/` installs: the lines that matter are there and name what exists. No container engine is needed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+from carpal.cli.parser import build_parser
+from carpal.service.config import load
+
+ROOT = Path(__file__).parents[1]
+DEPLOY = ROOT / "deploy"
+
+
+def unit() -> RawConfigParser:
+    parser = RawConfigParser(strict=True)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string((DEPLOY / "carpal-node.service").read_text(encoding="utf-8"))
+    return parser
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(INSTRUCTION, rest) of the Dockerfile, continued lines joined, comments left out."""
+    text = (DEPLOY / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
+
+
+def test_the_unit_runs_a_command_that_exists_as_nobody_special() -> None:
+    service = unit()["Service"]
+    words = service["ExecStart"].split()[1:]
+    arguments = build_parser().parse_args(words)
+    assert (arguments.command, arguments.config) == ("node", Path("/etc/carpal/carpal-node.toml"))
+    assert service["User"] == "carpal"
+    assert service["Restart"] == "always"
+    assert f"/var/lib/{service['StateDirectory']}" == str(load(DEPLOY / "carpal-node.toml").node.folder)
+    for setting in ("NoNewPrivileges", "PrivateTmp", "ProtectHome"):
+        assert service[setting] == "yes"
+    assert service["ProtectSystem"] == "strict"
+
+
+def test_systemd_understands_the_unit() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed")
+    run = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(DEPLOY / "carpal-node.service")], capture_output=True, text=True
+    )
+    complaints = [line for line in run.stderr.splitlines() if "carpal-node" in line and "not executable" not in line]
+    assert complaints == []
+
+
+def test_the_image_runs_the_node_from_a_wheel_as_a_user_of_its_own() -> None:
+    found = instructions()
+    names = [name for name, _ in found]
+    last_stage = found[len(names) - 1 - names[::-1].index("FROM") :]
+    runs = [rest for name, rest in last_stage if name == "RUN"]
+    assert not any("pip" in rest or "apt" in rest or "curl" in rest for rest in runs), "nothing is fetched there"
+    assert ("USER", "carpal") in last_stage
+    assert ("ENTRYPOINT", '["carpal"]') in last_stage
+    command = re.findall(r'"([^"]+)"', dict(last_stage)["CMD"])
+    assert build_parser().parse_args(command).command == "node"
+    build = " ".join(rest for name, rest in found if name in ("COPY", "RUN"))
+    assert "carpal-*.whl" in build
+    assert "-c /build/constraints.txt" in build
+    assert "carpal info alanet" in build, "the weights are in the wheel, and their hash is checked"
+
+
+def test_the_image_names_what_the_project_has() -> None:
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert re.search(r"^node = \[", project, re.MULTILINE)
+    assert '"src/carpal/released/*.onnx"' in project
+    port = str(load(DEPLOY / "carpal-node.toml").node.port)
+    assert dict(instructions())["EXPOSE"] == port
