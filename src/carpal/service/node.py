@@ -20,11 +20,11 @@ from carpal.inference.info import read_info
 from carpal.service import logs
 from carpal.service.audit import Audit, verify
 from carpal.service.config import NodeConfig
+from carpal.service.counters import Metrics, resident
 from carpal.service.dicomweb import Puller
 from carpal.service.folder import Watcher
 from carpal.service.health import HealthServer
 from carpal.service.jobs import Jobs, State
-from carpal.service.metrics import Metrics, resident
 from carpal.service.outbox import Outbox
 from carpal.service.reader import Reader, Reads
 from carpal.service.scp import Receiver

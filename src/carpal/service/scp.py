@@ -44,9 +44,9 @@ from carpal.errors import NodeError, OutOfResources
 from carpal.service import logs
 from carpal.service.audit import Audit
 from carpal.service.config import NodeConfig
-from carpal.service.gate import MAX_PDU, Gate, GateLimits, GuardedHandler, check_message
+from carpal.service.counters import Metrics
+from carpal.service.door import MAX_PDU, Gate, GateLimits, GuardedHandler, check_message
 from carpal.service.jobs import Job, Jobs, State
-from carpal.service.metrics import Metrics
 from carpal.service.outbox import Outbox
 from carpal.service.tls import server_context
 

@@ -10,8 +10,8 @@ from carpal.errors import CarpalError, NodeError
 from carpal.service import dicomweb, logs, scu
 from carpal.service.audit import Audit
 from carpal.service.config import NodeConfig
+from carpal.service.counters import Metrics
 from carpal.service.jobs import Jobs
-from carpal.service.metrics import Metrics
 from carpal.service.outbox import Delivery, Outbox
 from carpal.service.scp import split_committed
 
