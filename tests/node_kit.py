@@ -214,7 +214,9 @@ def fake_network(*_: Any) -> SimpleNamespace:
     boxes_R4 = np.array([[4 * i, 3 * i, 4 * i + 16, 3 * i + 16] for i in range(17)], np.float32)
     scores_R, months_R = np.full(17, 0.9, np.float32), np.arange(100, 117, dtype=np.float32)
     answer = Reading(120.0, np.full(228, 120 / 228, np.float32), boxes_R4, scores_R, months_R)
-    return SimpleNamespace(model=ModelId("fake", "1", MODEL), long_side=128, run=lambda *_, **__: answer)
+    return SimpleNamespace(
+        model=ModelId("fake", "1", MODEL), long_side=128, calibration=None, run=lambda *_, **__: answer
+    )
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -76,3 +77,11 @@ def test_the_image_names_what_the_project_has() -> None:
     assert '"src/carpal/released/*.onnx"' in project
     port = str(load(DEPLOY / "carpal-node.toml").node.port)
     assert dict(instructions())["EXPOSE"] == port
+
+
+def test_the_demonstration_of_orthanc_and_the_annotated_file_know_each_other() -> None:
+    orthanc = json.loads((DEPLOY / "orthanc-demo.json").read_text(encoding="utf-8"))
+    config = load(DEPLOY / "carpal-node.toml")
+    [pacs] = config.peer
+    assert (orthanc["DicomAet"], orthanc["DicomPort"]) == (pacs.ae_title, pacs.port)
+    assert orthanc["DicomModalities"]["carpal"] == [config.node.ae_title, config.node.host, config.node.port]

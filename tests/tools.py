@@ -17,13 +17,7 @@ from typing import Any
 import pytest
 
 DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
-ROUTE = """
-function OnStoredInstance(instanceId, tags, metadata, origin)
-  if tags["Modality"] == "DX" or tags["Modality"] == "CR" then
-    SendToModality(instanceId, "carpal")
-  end
-end
-"""
+ROUTE = Path(__file__).parents[1] / "deploy" / "orthanc-route.lua"
 
 
 def tool(name: str) -> str:
@@ -87,7 +81,7 @@ class Orthanc:
     def __init__(self, folder: Path, node_port: int, route: bool = True) -> None:
         self.folder, self.dicom, self.http = folder, free_port(), free_port()
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "route.lua").write_text(ROUTE)
+        shutil.copy(ROUTE, folder / "route.lua")
         self.config = folder / "orthanc.json"
         self.config.write_text(
             json.dumps(
