@@ -1,0 +1,85 @@
+"""Small parts of the node: the multipart answer of WADO-RS, the routes, the Prometheus page."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carpal.errors import NodeError
+from carpal.service.config import DEFAULT_ROUTES, Route
+from carpal.service.counters import BUCKETS, Metrics
+from carpal.service.dicomweb import only_part
+from carpal.service.routing import fits
+
+KIND = 'multipart/related; type="application/dicom"; boundary="border"'
+HEAD = b"--border\r\nContent-Type: application/dicom\r\nContent-Length: 5\r\n\r\n"
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """The data in pieces, cut at these places."""
+    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+    return [data[start:end] for start, end in itertools.pairwise(edges) if end > start]
+
+
+@given(content=st.binary(max_size=300), places=st.lists(st.integers(0, 1000), max_size=12))
+def test_the_one_part_comes_out_however_it_was_cut(content: bytes, places: list[int]) -> None:
+    content = content.replace(b"\r\n--border", b"")
+    message = HEAD + content + b"\r\n--border--\r\n"
+    assert b"".join(only_part(iter(cut(message, places)), KIND)) == content
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        (HEAD + b"half", KIND),
+        (b"--border\r\nContent-Type: application/dicom", KIND),
+        (b"", KIND),
+        (HEAD + b"x\r\n--border--", "application/dicom"),
+        (b"x" * 2_000_000, KIND),
+    ],
+)
+def test_an_answer_without_a_whole_part_is_named(message: bytes, kind: str) -> None:
+    with pytest.raises(NodeError, match="answer"):
+        list(only_part(iter(cut(message, list(range(0, 2_000_000, 65_536)))), kind))
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted"),
+    [
+        ({"Modality": "DX", "BodyPartExamined": "hand"}, True),
+        ({"Modality": "CR", "BodyPartExamined": "WRIST "}, True),
+        ({"Modality": "CR", "StudyDescription": "Bone Age left"}, True),
+        ({"Modality": "CR", "SeriesDescription": "HAND PA"}, True),
+        ({"Modality": "CR", "StudyDescription": "handover of the knee"}, False),
+        ({"Modality": "CR", "BodyPartExamined": "KNEE"}, False),
+        ({"Modality": "CT", "BodyPartExamined": "HAND"}, False),
+        ({}, False),
+    ],
+)
+def test_the_default_routes_want_hands_in_radiographs(header: dict[str, str], wanted: bool) -> None:
+    assert fits(header, DEFAULT_ROUTES) is wanted
+
+
+def test_an_empty_route_wants_everything_and_no_route_nothing() -> None:
+    assert fits({"Modality": "CT"}, [Route()])
+    assert not fits({"Modality": "DX", "BodyPartExamined": "HAND"}, [])
+
+
+@given(st.lists(st.floats(0, 1000), max_size=30))
+def test_the_histogram_counts_as_its_definition_says(seconds: list[float]) -> None:
+    metrics = Metrics()
+    for value in seconds:
+        metrics.took(value)
+    page = metrics.render({})
+    for limit in BUCKETS:
+        assert f'carpal_read_seconds_bucket{{le="{limit}"}} {sum(value <= limit for value in seconds)}\n' in page
+    assert f"carpal_read_seconds_count {len(seconds)}\n" in page
+
+
+def test_labels_cannot_break_the_page() -> None:
+    metrics = Metrics()
+    metrics.count("carpal_refused_total", reason='a"b\\c\nd')
+    assert 'carpal_refused_total{reason="a\\"b\\\\c\\nd"} 1' in metrics.render({})
