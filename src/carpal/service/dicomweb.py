@@ -19,7 +19,7 @@ import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 
-from carpal.errors import CarpalError, ConfigError, NodeError, OutOfResources
+from carpal.errors import ConfigError, NodeError, OutOfResources
 from carpal.service import logs
 from carpal.service.config import NodeConfig, Web
 from carpal.service.scp import IMAGES, UID, Receiver
@@ -107,8 +107,8 @@ class Puller:
         while not stop.is_set():
             try:
                 self.pull()
-            except CarpalError as error:
-                logs.event("pull-failed", "warning", server=self.web.name, code=error.code, message=str(error))
+            except Exception as error:  # the server may be well again next time
+                logs.failure("pull-failed", error, server=self.web.name)
             stop.wait(self.web.pull_seconds)
 
     def pull(self) -> int:

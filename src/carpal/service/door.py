@@ -116,17 +116,28 @@ class Gate(ThreadedAssociationServer):
             if not self._waiting:
                 time.sleep(TICK)
                 continue
-            ready = {key.fd for key, _ in self._selector.select(TICK)}
-            with self._door:
-                for key in ready | self._partial:
-                    if key in self._waiting:
-                        self._look(key)
-                late = time.monotonic() - self.limits.association_seconds
-                for key in [key for key, entry in self._waiting.items() if entry.since < late]:
-                    self._drop(key)
+            try:
+                self._round()
+            except (OSError, KeyError, ValueError):  # one connection that went wrong must not close the door
+                self.refused += 1
             if self._partial:
                 time.sleep(TICK)  # part of a request is there already: the selector would return at once
         self._selector.close()
+
+    def _round(self) -> None:
+        """Looks at every connection that has something to say, and ends those that waited too long."""
+        ready = {key.fd for key, _ in self._selector.select(TICK)}
+        with self._door:
+            for key in ready | self._partial:
+                if key in self._waiting:
+                    self._look(key)
+            late = time.monotonic() - self.limits.association_seconds
+            for key in [key for key, entry in self._waiting.items() if entry.since < late]:
+                self._drop(key)
+
+    def alive(self) -> bool:
+        """Whether connections are still looked at."""
+        return self._doorman.is_alive()
 
     def _look(self, key: int) -> None:
         """Peeks at what has arrived: hands over a whole request, drops what is none, waits for the rest."""

@@ -13,7 +13,6 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from carpal.errors import OutOfResources
 from carpal.service import logs
 from carpal.service.config import Folder, NodeConfig
 from carpal.service.scp import UID, Receiver
@@ -37,8 +36,8 @@ class Watcher:
         while not stop.wait(self.folder.seconds):
             try:
                 self.look()
-            except (OSError, OutOfResources) as error:
-                logs.event("folder-failed", "warning", message=getattr(error, "strerror", None) or str(error))
+            except Exception as error:  # a file that went wrong is looked at again
+                logs.failure("folder-failed", error)
 
     def look(self) -> int:
         """Takes files that stayed the same since the last look; returns how many. Raises OSError, OutOfResources."""

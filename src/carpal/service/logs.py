@@ -13,6 +13,8 @@ import threading
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from carpal.errors import CarpalError
+
 _write_lock = threading.Lock()
 _stream: TextIO | None = None
 
@@ -32,6 +34,12 @@ def event(name: str, level: str = "info", **fields: Any) -> None:
     line = json.dumps({"at": at, "level": level, "event": name, **fields}, default=str)
     with _write_lock:
         print(line, file=_stream or sys.stderr, flush=True)
+
+
+def failure(name: str, error: Exception, **fields: Any) -> None:
+    """Something that is tried again: our errors with their sentence, others by their kind, which quotes nothing."""
+    code, message = (error.code, str(error)) if isinstance(error, CarpalError) else ("internal", type(error).__name__)
+    event(name, "error", code=code, message=message, **fields)
 
 
 def to(stream: TextIO | None) -> None:

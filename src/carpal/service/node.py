@@ -125,7 +125,7 @@ class Node:
             counts, deliveries = self.jobs.counts(), Outbox(self.jobs).counts()
         except (sqlite3.Error, NodeError):
             return {"ok": False, "problems": ["the queue cannot be read"]}
-        alive = all(thread.is_alive() for thread in self._threads)
+        alive = self.receiver.alive() and all(thread.is_alive() for thread in self._threads)
         problems = [] if self.jobs.spool.free() > 0 else ["the disk is full: objects are refused with 0xA700"]
         problems += [] if alive else ["a thread of the node has ended: restart it"]
         waiting = counts[State.QUEUED] + counts[State.LEASED]

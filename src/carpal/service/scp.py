@@ -118,7 +118,10 @@ class Receiver:
                 "node, listening there? Choose another [node] port"
             ) from error
         entity._servers.append(self._server)
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="carpal-accept", daemon=True).start()
+        self._accept = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="carpal-accept", daemon=True
+        )
+        self._accept.start()
         return int(self._server.server_address[1])
 
     def _entity(self) -> AE:
@@ -150,6 +153,10 @@ class Receiver:
         """Closes the door; associations that are open are aborted by the end of the process."""
         if self._server:
             self._server.shutdown()
+
+    def alive(self) -> bool:
+        """Whether the door is open."""
+        return self._server is not None and self._accept.is_alive() and self._server.alive()
 
     def open_associations(self) -> int:
         """How many peers talk to us now."""

@@ -31,8 +31,8 @@ class Sender:
         while not stop.is_set():
             try:
                 busy = self.deliver() + self.answer()
-            except (CarpalError, OSError) as error:
-                logs.event("sender-failed", "error", code=getattr(error, "code", "os-error"), message=str(error))
+            except Exception as error:  # whatever it is, other results wait
+                logs.failure("sender-failed", error)
                 busy = 0
             if not busy:
                 stop.wait(IDLE_SECONDS)

@@ -30,8 +30,8 @@ class Worker:
         while not stop.is_set():
             try:
                 busy = self.step()
-            except (CarpalError, OSError) as error:
-                logs.event("worker-failed", "error", code=getattr(error, "code", "os-error"), message=str(error))
+            except Exception as error:  # whatever it is, the next job waits
+                logs.failure("worker-failed", error)
                 busy = False
             if not busy:
                 stop.wait(IDLE_SECONDS)
