@@ -1,0 +1,101 @@
+"""What comes in and what goes out: no pickle anywhere, weights of known hash, a wheel that two builds make alike."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import carpal
+from carpal.errors import MissingSex
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src" / "carpal").rglob("*.py"))
+FORBIDDEN = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+HARMLESS = {"UnpicklingError"}  # an error to catch; torch raises it where weights_only refuses a file
+
+
+def unsafe(source: str) -> list[str]:
+    """Ways of running code from a file: pickle and its kin, torch.load without weights_only, numpy with pickles."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in FORBIDDEN and node.attr not in HARMLESS:
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in FORBIDDEN:
+            found.append(str(node.module))
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            if name == "torch.load" and given.get("weights_only") != "True":
+                found.append(ast.unparse(node))
+            if given.get("allow_pickle") == "True" or name in ("eval", "exec", "os.system"):
+                found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_file_can_run_code(path: Path) -> None:
+    assert unsafe(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import pickle\npickle.load(f)", "from joblib import load", "torch.load(p)", "torch.load(p, weights_only=False)",
+     "np.load(p, allow_pickle=True)", "eval(x)"],
+)  # fmt: skip
+def test_an_unsafe_way_is_found(source: str) -> None:
+    assert len(unsafe(source)) == 1
+
+
+def test_released_weights_are_onnx_of_the_stated_hash() -> None:
+    import json
+
+    folder = ROOT / "src" / "carpal" / "released"
+    assert {path.suffix for path in folder.iterdir()} == {".onnx", ".json"}
+    for sidecar in folder.glob("*.json"):
+        stated = json.loads(sidecar.read_text(encoding="utf-8"))["sha256"]
+        assert hashlib.sha256(sidecar.with_suffix(".onnx").read_bytes()).hexdigest() == stated
+
+
+def test_no_public_door_gives_an_age_without_a_sex(hand_png: Path) -> None:
+    """Every public function that can return an age needs a sex: `read` raises, the others have no default for it."""
+    from carpal.inference import assess, explain, hands
+
+    with pytest.raises(MissingSex):
+        carpal.read(hand_png, weights=object())  # type: ignore[arg-type]
+    doors = [
+        function
+        for module in (assess, explain, hands)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if not name.startswith("_") and function.__module__ == module.__name__
+        and any(kind in str(inspect.signature(function).return_annotation) for kind in ("Assessment", "Explanation"))
+    ]  # fmt: skip
+    assert {door.__name__ for door in doors} == {"read", "assess", "explain", "read_hands", "read_frame"}
+    for door in doors:
+        sex = inspect.signature(door).parameters["sex"]
+        assert sex.default is inspect.Parameter.empty or door.__name__ == "read"
+    types = [
+        inspect.signature(door).parameters["sex"].annotation
+        for door in doors
+        if "None" in str(door.__annotations__["sex"])
+    ]
+    assert len(types) == 2  # read, which raises, and read_hands, whose result then has two ages
+
+
+@pytest.mark.slow
+def test_two_builds_make_the_same_wheel(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling")
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+    hashes = []
+    for name in ("one", "two"):
+        words = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / name)]
+        subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
+        (wheel,) = (tmp_path / name).glob("*.whl")
+        hashes.append(hashlib.sha256(wheel.read_bytes()).hexdigest())
+    assert hashes[0] == hashes[1]
