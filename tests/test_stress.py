@@ -1,0 +1,106 @@
+"""The certificate counts what it should: a robust reader passes, one that follows the pixels fails, refusals count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carpal.errors import ConfigError
+from carpal.trust import stress
+from carpal.trust.distortions import FAMILIES, Family
+from carpal.types import Radiograph, Sex
+
+CASES = [(name, strength) for name, family in FAMILIES.items() for strength in family.strengths]
+
+
+def few(*names: str) -> dict[str, Family]:
+    return {name: replace(FAMILIES[name], strengths=FAMILIES[name].strengths[:1]) for name in names}
+
+
+@pytest.mark.parametrize(("name", "strength"), CASES)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_every_distortion_keeps_the_kind_and_changes_the_picture(
+    name: str, strength: float, kind: Any, drawn_hand: Radiograph
+) -> None:
+    pixels_HW = drawn_hand.pixels_HW.astype(kind) * (1 if kind is np.uint8 else 200)
+    before_HW = pixels_HW.copy()
+    after_HW = FAMILIES[name].apply(pixels_HW, strength)
+    assert after_HW.dtype == kind
+    assert min(after_HW.shape) >= 32
+    assert np.array_equal(pixels_HW, before_HW)
+    same = after_HW.shape == pixels_HW.shape and np.array_equal(after_HW, pixels_HW)
+    assert same is (name == "down-sampling" and strength >= 256)  # the drawn hand has 256 pixels
+
+
+def test_exact_families_can_be_undone(drawn_hand: Radiograph) -> None:
+    pixels_HW = drawn_hand.pixels_HW
+    for name in ("flip", "polarity"):
+        for strength in FAMILIES[name].strengths:
+            twice_HW = FAMILIES[name].apply(FAMILIES[name].apply(pixels_HW, strength), strength)
+            assert np.array_equal(twice_HW, pixels_HW)
+    assert np.array_equal(np.rot90(FAMILIES["quarter turns"].apply(pixels_HW, 90), -1), pixels_HW)
+
+
+def test_a_steady_reader_passes(drawn_hand: Radiograph, fake_engine: Callable[..., Any]) -> None:
+    report = stress.certificate([(drawn_hand, Sex.MALE, 118.0)], few("noise", "flip"), fake_engine())
+    assert report["passed"] is True
+    assert report["as_it_is"] == {"refused": 0, "mae": 2.0, "coverage": None}
+    (entry,) = report["families"]["noise"]
+    assert (entry["n"], entry["refused"], entry["median_change"], entry["mae_change"]) == (1, 0.0, 0.0, 0.0)
+
+
+def test_a_reader_that_follows_the_pixels_does_not(drawn_hand: Radiograph, fake_engine: Callable[..., Any]) -> None:
+    engine = fake_engine()
+    answer = engine.run
+    engine.run = lambda image_HW, male: answer(image_HW, male)._replace(months=float(np.mean(image_HW)))
+    cases = [(drawn_hand, Sex.MALE, float(np.mean(drawn_hand.pixels_HW)))]
+    report = stress.certificate(cases, few("black border", "collimator"), engine)
+    assert report["passed"] is False
+    assert "**not passed**" in stress.markdown(page(report))
+
+
+def test_changes_are_counted_over_images_read_both_times() -> None:
+    plain = [stress.Answer(100, 1), stress.Answer(90, 1), stress.Answer(np.nan, np.nan), stress.Answer(50, 0)]
+    after = [stress.Answer(104, 0), stress.Answer(np.nan, np.nan), stress.Answer(70, 1), stress.Answer(50, 1)]
+    entry = stress.compare(plain, after, np.array([100.0, 90, 80, 50]), FAMILIES["blur"], 1)
+    assert (entry["n"], entry["median_change"], entry["mae_change"]) == (2, 2.0, 2.0)
+    assert entry["refused"] == 0.0  # three ages before, three after
+    assert entry["coverage"] == pytest.approx(2 / 3, abs=1e-3)
+    assert entry["passed"] is False
+
+
+def test_nothing_read_is_no_pass() -> None:
+    nothing = [stress.Answer(np.nan, np.nan)]
+    entry = stress.compare([stress.Answer(100, np.nan)], nothing, np.array([100.0]), FAMILIES["polarity"], 1)
+    assert (entry["n"], entry["refused"], entry["passed"], entry["median_change"]) == (0, 1.0, False, None)
+
+
+def page(report: dict[str, Any]) -> dict[str, Any]:
+    model = {"name": "fake", "version": "1", "sha256": "0" * 64}
+    return {"n": 1, "model": model, "command": "carpal stress", "date": "2026-11-24", **report}
+
+
+def test_the_command_writes_report_table_and_plot(
+    tmp_path: Path, drawn_hand: Radiograph, fake_engine: Callable[..., Any]
+) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("1", "2", "3"):
+        Image.fromarray(drawn_hand.pixels_HW).save(tmp_path / f"{name}.png")
+    (tmp_path / "labels.csv").write_text("id,boneage,male\n1,120,1\n2,120,0\n3,100,1\n")
+    out = tmp_path / "out"
+    options: dict[str, Any] = {"limit": 2, "families": ["flip", "polarity"], "engine": fake_engine()}
+    report = stress.run(tmp_path, tmp_path / "labels.csv", out, **options)
+    assert report["n"] == 2
+    assert json.loads((out / stress.REPORT).read_text()) == report
+    assert (out / stress.TABLE).read_text().count("| flip |") == 2
+    with Image.open(out / stress.PLOT) as picture:
+        assert picture.width > 800
+    with pytest.raises(ConfigError, match="no family of distortions"):
+        stress.run(tmp_path, tmp_path / "labels.csv", out, families=["flop"], engine=fake_engine())
