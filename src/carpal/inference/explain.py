@@ -1,0 +1,62 @@
+"""Where an age comes from: each region is masked in turn, and the network reads again with the same boxes.
+
+The boxes stay those of the unmasked image, so that the change is due to what the region shows and not to boxes that
+move. A masked region takes the grey of its own rim, as if nothing but soft tissue lay there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from carpal.imaging.preprocess import preprocess
+from carpal.inference.assess import assess
+from carpal.inference.engine import Engine, Reading
+from carpal.inference.views import average, read_view, read_views
+from carpal.types import Explanation, Radiograph, Sex
+
+
+def explain(radiograph: Radiograph, sex: Sex, engine: Engine) -> Explanation:
+    """The assessment and the effect of masking each region, in months; 34 runs of the network more than `assess`.
+
+    Raises CarpalError. A refused image, or a network without regions, has no effects.
+    """
+    assessment = assess(radiograph, sex, engine)
+    if not assessment.regions:
+        return Explanation(assessment, ())
+    prepared_HW = preprocess(radiograph.pixels_HW, engine.long_side).pixels_HW
+    male = sex is Sex.MALE
+    reading, turns = read_views(engine, prepared_HW, male)
+    assert reading.boxes_R4 is not None, "an assessment with regions comes from a reading with boxes"
+    whole = _read(engine, prepared_HW, male, turns, reading.boxes_R4).months
+    effects = [
+        whole - _read(engine, mask(prepared_HW, box_4), male, turns, reading.boxes_R4).months
+        for box_4 in reading.boxes_R4
+    ]
+    return Explanation(assessment, tuple(effects))
+
+
+def mask(pixels_HW: NDArray[np.uint8], box_4: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A copy in which a box (x1, y1, x2, y2) holds the median of its own rim; a box outside the image changes nothing.
+
+    Coordinates are rounded outwards and cut to the image.
+    """
+    height, width = pixels_HW.shape
+    left, top = (max(0, int(np.floor(side))) for side in box_4[:2])
+    right, bottom = min(width, int(np.ceil(box_4[2]))), min(height, int(np.ceil(box_4[3])))
+    masked_HW = pixels_HW.copy()
+    inside = masked_HW[top:bottom, left:right]
+    if inside.size:
+        rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+        inside[:] = np.median(rim)
+    return masked_HW
+
+
+def _read(
+    engine: Engine, pixels_HW: NDArray[np.uint8], male: bool, turns: int, boxes_R4: NDArray[np.float32]
+) -> Reading:
+    """The image and its mirror image, as `assess` reads them, with these boxes."""
+    first, second = (
+        read_view(engine, pixels_HW, male, turns, mirrored=mirrored, boxes_R4=boxes_R4) for mirrored in (False, True)
+    )
+    return average(first, second)
