@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "baselines": BASE | {"model"},
     "data": BASE | {"imaging"},
     "evaluation": BASE | {"data"},  # its readers of tables
-    "evaluation.run": BASE | {"inference", "imaging", "data"},
+    "evaluation.run": BASE | {"inference", "imaging", "data", "trust"},
     "evaluation.intervals": BASE | {"data", "trust"},
     "evaluation.calibrate": BASE | {"inference", "imaging", "data", "trust"},
     "inference": BASE | {"imaging", "trust"},
@@ -41,6 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BASE | {"imaging", "data", "model", "baselines", "evaluation"},
     "growth": BASE,
     "trust": BASE | {"imaging"},
+    "trust.shape": BASE | {"model"},  # model.mean_hand, which needs no torch
+    "trust.fit": BASE | {"imaging", "inference", "data"},
     "trust.stress": BASE | {"imaging", "inference", "evaluation", "data"},
     "report": BASE | {"imaging", "growth"},
     "service": BASE | {"imaging", "inference", "report", "growth"},

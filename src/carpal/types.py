@@ -147,6 +147,8 @@ class Assessment:
     raw_months: float | None = None
     """The network's own age, where `months` and `interval` are a hospital's calibration of it, which `site` names."""
     site: str | None = None
+    side_in_image: str | None = None
+    """ "left", "right", "top" or "bottom" for one of two hands in a frame, as one looks at it; not which hand it is."""
 
     def __post_init__(self) -> None:
         if (self.months is None) != (self.refused is not None):
@@ -158,3 +160,31 @@ class Assessment:
         names = tuple(region.name for region in self.regions)
         if names not in ((), REGIONS):
             raise ValueError(f"an assessment names all {len(REGIONS)} regions in order, or none; got {names}")
+
+
+@dataclass(frozen=True)
+class BothSexes:
+    """A radiograph whose sex nobody knows, read for either: two assessments and no age of its own."""
+
+    female: Assessment
+    male: Assessment
+
+    def __post_init__(self) -> None:
+        if (self.female.sex, self.male.sex) != (Sex.FEMALE, Sex.MALE):
+            raise ValueError("one assessment for each sex is needed")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """An assessment, and for each region by how many months the age changes when that region is masked.
+
+    `effects` follows `anatomy.REGIONS`: age with everything seen minus age without the region, so that a positive
+    effect makes the hand older. Empty where the assessment is a refusal.
+    """
+
+    assessment: Assessment
+    effects: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.effects) != (len(REGIONS) if self.assessment.regions else 0):
+            raise ValueError(f"an explanation has an effect for each region, got {len(self.effects)}")

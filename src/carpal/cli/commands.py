@@ -16,7 +16,7 @@ from carpal.errors import CarpalError, ConfigError, InputError
 if TYPE_CHECKING:
     from carpal.inference.engine import Engine
     from carpal.trust.site import Site
-    from carpal.types import Sex
+    from carpal.types import Assessment, BothSexes, Radiograph, Sex
 
 
 def run_assess(arguments: Namespace) -> int:
@@ -33,12 +33,14 @@ def run_assess(arguments: Namespace) -> int:
     engine = open_engine(arguments.weights, arguments.backend)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
     lines = sys.stderr if arguments.json == "-" else sys.stdout
+    unknown = arguments.sex == "unknown"
+    stated = None if unknown else to_sex(arguments.sex)
     entries = []
     for image, overlay in zip(arguments.images, overlays, strict=True):
-        entry, line = _assess_one(image, to_sex(arguments.sex), engine, overlay, site, reports)
-        entries.append(entry)
-        if line is not None:
-            print(line, file=lines, flush=True)
+        for entry, line in _assess_one(image, stated, engine, overlay, site, reports, unknown):
+            entries.append(entry)
+            if line is not None:
+                print(line, file=lines, flush=True)
     if arguments.json == "-":
         print(as_json.document(entries), end="")
     elif json_path is not None:
@@ -48,33 +50,87 @@ def run_assess(arguments: Namespace) -> int:
 
 
 def _assess_one(
-    image: str, stated: Sex | None, engine: Engine, overlay: Path | None, site: Site | None, reports: Reports | None
-) -> tuple[dict[str, Any], str | None]:
-    """The JSON entry and the line of one image; the line is None where an error was printed instead."""
+    image: str,
+    stated: Sex | None,
+    engine: Engine,
+    overlay: Path | None,
+    site: Site | None,
+    reports: Reports | None,
+    unknown: bool,
+) -> list[tuple[dict[str, Any], str | None]]:
+    """The JSON entry and the line of each hand in an image; the line is None where an error was printed instead."""
     from carpal.imaging.read import read_radiograph
-    from carpal.inference.assess import assess, choose_sex
-    from carpal.report import as_json, text
+    from carpal.inference.assess import choose_sex
+    from carpal.inference.hands import read_hands
+    from carpal.report import as_json
 
     sex = stated
     try:
         radiograph = read_radiograph(image)
         sex = stated or radiograph.sex
-        assessment = assess(radiograph, choose_sex(radiograph, stated), engine)
-        assessment = assessment if site is None else site.apply(assessment)
+        read = read_hands(radiograph, None if unknown else choose_sex(radiograph, stated), engine)
+        results = [_calibrated(result, site) for result in read]
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if reports is not None:
             reports.write_refusal(image, error, engine.model, sex)
-        return as_json.refused_entry(image, sex, error, engine.model), None
-    for warning in assessment.warnings:
-        print(f"carpal: warning: {image}: {warning}", file=sys.stderr, flush=True)
-    if overlay is not None:
+        return [(as_json.refused_entry(image, sex, error, engine.model), None)]
+    for number, result in enumerate(results):
+        picture = overlay if len(results) == 1 or overlay is None else _numbered(overlay, number)
+        _say_and_draw(result, radiograph, picture)
+    if reports is not None:
+        _report(reports, image, radiograph, results)
+    return [_rendered(result) for result in results]
+
+
+def _calibrated(result: Assessment | BothSexes, site: Site | None) -> Assessment | BothSexes:
+    """A result after a hospital's calibration, where there is one; a refusal stays as it is."""
+    from carpal.types import BothSexes
+
+    if site is None:
+        return result
+    if isinstance(result, BothSexes):
+        return BothSexes(site.apply(result.female), site.apply(result.male))
+    return site.apply(result)
+
+
+def _report(reports: Reports, image: str, radiograph: Radiograph, results: list[Assessment | BothSexes]) -> None:
+    """Writes the report of one hand of a known sex; of anything else it has no form, and says so."""
+    from carpal.types import Assessment
+
+    if len(results) == 1 and isinstance(results[0], Assessment):
+        reports.write(image, radiograph, results[0])
+    else:
+        why = "there are two hands in the picture" if len(results) > 1 else "the sex is unknown"
+        print(f"carpal: warning: {image}: no report, because {why}", file=sys.stderr, flush=True)
+
+
+def _numbered(overlay: Path, number: int) -> Path:
+    return overlay.with_name(f"{overlay.stem}-hand{number + 1}{overlay.suffix}")
+
+
+def _say_and_draw(result: Assessment | BothSexes, radiograph: Radiograph, overlay: Path | None) -> None:
+    """Prints the warnings and writes the picture, which a radiograph of unknown sex does not get: it shows one age."""
+    from carpal.types import BothSexes
+
+    one = result.female if isinstance(result, BothSexes) else result
+    for warning in one.warnings:
+        print(f"carpal: warning: {one.image}: {warning}", file=sys.stderr, flush=True)
+    if overlay is not None and isinstance(result, BothSexes):
+        print(f"carpal: warning: {one.image}: no picture, because the sex is unknown", file=sys.stderr, flush=True)
+    elif overlay is not None:
         from carpal.report.overlay import save
 
-        save(overlay, radiograph, assessment)
-    if reports is not None:
-        reports.write(image, radiograph, assessment)
-    return as_json.entry(assessment), text.line(assessment)
+        save(overlay, radiograph, one)
+
+
+def _rendered(result: Assessment | BothSexes) -> tuple[dict[str, Any], str]:
+    from carpal.report import as_json, text
+    from carpal.types import BothSexes
+
+    if isinstance(result, BothSexes):
+        return as_json.entry_of_both(result), text.line_of_both(result)
+    return as_json.entry(result), text.line(result)
 
 
 def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | None]:
@@ -119,6 +175,7 @@ def run_evaluate(arguments: Namespace) -> int:
         regions=arguments.regions,
         weights=arguments.weights,
         backend=arguments.backend,
+        may_refuse=not arguments.no_refusal,
     )
     print(run.summary(report))
     return run.exit_code(report)

@@ -39,10 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     for add in (_assess, _evaluate, _prepare, _train, _export, _info, node.add):
         add(commands)
-    from carpal.cli import calibrate, deidentify  # they need `command` of this module
+    from carpal.cli import calibrate, deidentify, trust  # they need `command` of this module
 
-    calibrate.add(commands)
-    deidentify.add(commands)
+    for module in (calibrate, deidentify, trust):
+        module.add(commands)
     return parser
 
 
@@ -101,8 +101,8 @@ def _assess(commands: Any) -> None:
     group.add_argument("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, TIFF, WebP or DICOM file")
     group.add_argument(
         "--sex",
-        choices=("male", "female"),
-        help="of every image given (default: what the DICOM file states; it is never guessed)",
+        choices=("male", "female", "unknown"),
+        help="of every image given; unknown reads both (default: what the DICOM file states; it is never guessed)",
     )
     _path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
     group = parser.add_argument_group("output")
@@ -133,6 +133,7 @@ def _evaluate(commands: Any) -> None:
     _path(group, "--images", "DIR", "folder with the images, named <id>.png, .jpg or .dcm", required=True)
     _path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
     _path(group, "--regions", "CSV", "table of points, as rois17_points.csv: also measure the regions")
+    group.add_argument("--no-refusal", action="store_true", help="read the images that would be refused, too")
     group = parser.add_argument_group("output")
     _path(group, "--out", "DIR", "folder for the results", required=True)
     add_network(parser)

@@ -23,6 +23,7 @@ from carpal.errors import BackendError, CarpalError, ConfigError, InputError
 from carpal.evaluation import age, boxes, intervals, labels, plots
 from carpal.evaluation.boxes import percent
 from carpal.imaging.read import read_radiograph
+from carpal.trust.reasons import REASONS
 from carpal.types import Assessment, Sex
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class Readings:
     assessments: list[Assessment] = field(default_factory=list)
     hands: list[boxes.Hand] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    refused: list[Failure] = field(default_factory=list)
+    """Read well, but no radiograph that an age may be given for; no failure."""
 
     @property
     def predictions(self) -> age.Predictions:
@@ -71,6 +74,7 @@ def evaluate(
     weights: str | Path = "alanet",
     backend: str = "onnx",
     engine: Engine | None = None,
+    may_refuse: bool = True,
 ) -> dict[str, Any]:
     """Reads every labelled radiograph and writes predictions.csv, report.json and plots to `out`; returns the report.
 
@@ -78,7 +82,9 @@ def evaluate(
 
     `table` has id,boneage,male (or an official file's names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions`
     points as in rois17_points.csv. `engine` takes the place of `weights` and `backend`. `exit_code` of the report says
-    what the command should return. Raises DataError, ConfigError, WeightsError, BackendError before anything is read.
+    what the command should return. A radiograph that is refused has no line in predictions.csv and counts in
+    `n_refused`; `may_refuse=False` reads it all the same. Raises DataError, ConfigError, WeightsError, BackendError
+    before anything is read.
     """
     _check_installed(regions is not None)
     rows = labels.read_labels(table)
@@ -89,15 +95,17 @@ def evaluate(
         from carpal.inference.engine import open_engine
 
         engine = open_engine(weights, backend)
-    readings = read_all(rows, files, references, engine)
+    readings = read_all(rows, files, references, engine, may_refuse)
     report = {
         **_age_report(readings.predictions),
         "regions": boxes.score(readings.hands) if regions else None,
         "interval": intervals.report(engine.calibration, readings.read, readings.assessments),
         "model": asdict(engine.model),
         "carpal": carpal.__version__,
-        "command": _command(images, table, out, regions, weights, backend),
+        "command": _command(images, table, out, regions, weights, backend, may_refuse),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "n_refused": len(readings.refused),
+        "refused": [failure._asdict() for failure in readings.refused],
         "failures": [failure._asdict() for failure in readings.failures],
     }
     _write(out, readings, report)
@@ -105,7 +113,7 @@ def evaluate(
 
 
 def exit_code(report: dict[str, Any]) -> int:
-    """0, or 3 where some radiographs gave no age."""
+    """0, or 3 where some radiographs could not be read. A refusal is a result, not a failure."""
     return EXIT_FAILURES if report["failures"] else 0
 
 
@@ -122,21 +130,28 @@ def summary(report: dict[str, Any]) -> str:
         )
     if report["interval"]:
         lines += intervals.lines(report["interval"])
+    if refused := report["n_refused"]:
+        lines.append(f"{'refused':<12}{refused}, in no figure above, listed in {REPORT}")
     if failures := report["failures"]:
         lines.append(f"{'failed':<12}{len(failures)}, listed in {REPORT}")
     return "\n".join(lines)
 
 
 def read_all(
-    rows: Sequence[labels.Label], files: dict[str, Path], references: dict[str, labels.Reference], engine: Engine
+    rows: Sequence[labels.Label],
+    files: dict[str, Path],
+    references: dict[str, labels.Reference],
+    engine: Engine,
+    may_refuse: bool = True,
 ) -> Readings:
     """Reads every labelled radiograph with a progress line; one that gives no age becomes a failure."""
     readings = Readings()
     for done, row in enumerate(rows, 1):
         path = files[row.id]
-        result = _read(path, Sex.MALE if row.male else Sex.FEMALE, engine)
+        result = _read(path, Sex.MALE if row.male else Sex.FEMALE, engine, may_refuse)
         if isinstance(result, Failure):
-            readings.failures.append(result._replace(id=row.id))
+            kind = readings.refused if result.code in REASONS else readings.failures
+            kind.append(result._replace(id=row.id))
             print(f"{path}: {result.message}", file=sys.stderr)
         else:
             assessment, width, height = result
@@ -152,7 +167,7 @@ def read_all(
     return readings
 
 
-def _read(path: Path, sex: Sex, engine: Engine) -> tuple[Assessment, int, int] | Failure:
+def _read(path: Path, sex: Sex, engine: Engine, may_refuse: bool) -> tuple[Assessment, int, int] | Failure:
     """The assessment with the image's width and height. What one file is to blame for becomes a Failure."""
     from carpal.inference.assess import assess
 
@@ -161,7 +176,7 @@ def _read(path: Path, sex: Sex, engine: Engine) -> tuple[Assessment, int, int] |
     except (CarpalError, OSError) as error:  # a missing DICOM codec too: it concerns this file
         return Failure("", path.name, getattr(error, "code", "unreadable-image"), str(error))
     try:
-        assessment = assess(radiograph, sex, engine)
+        assessment = assess(radiograph, sex, engine, may_refuse=may_refuse)
     except InputError as error:
         return Failure("", path.name, error.code, str(error))
     if assessment.refused is not None:
@@ -219,9 +234,12 @@ def _make_folder(out: Path) -> None:
         raise ConfigError(f"--out {out} is no folder to write to - {error.strerror} - name another.") from None
 
 
-def _command(images: Path, table: Path, out: Path, regions: Path | None, weights: str | Path, backend: str) -> str:
+def _command(
+    images: Path, table: Path, out: Path, regions: Path | None, weights: str | Path, backend: str, may_refuse: bool
+) -> str:
     words = ["carpal", "evaluate", "--images", images, "--labels", table, "--out", out]
     words += ["--regions", regions] if regions else []
+    words += [] if may_refuse else ["--no-refusal"]
     return shlex.join(map(str, [*words, "--weights", weights, "--backend", backend]))
 
 

@@ -21,6 +21,10 @@ from carpal.types import Radiograph
 FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001
 """Coloured: in more than this share of the pixels red, green and blue lie further apart than JPEG noise brings them."""
+COLOURFUL_SHARE = 0.3
+COLOURED = "the picture is coloured and was turned to grey; a radiograph has no colour"
+IN_COLOUR = "most of the picture is coloured and was turned to grey; a radiograph has no colour"
+"""Warnings; the second, above `COLOURFUL_SHARE`, speaks of a photograph rather than of letters on a radiograph."""
 
 
 def decode_raster(data: bytes, name: str) -> Radiograph:
@@ -55,8 +59,9 @@ def to_grey(rgb: Image.Image, assumed: list[str]) -> NDArray[np.uint8]:
     """An RGB picture by luminance; appends a warning where it is really coloured, not grey stored three times."""
     rgb_HWC = np.asarray(rgb)
     spread_HW = rgb_HWC.max(axis=2) - rgb_HWC.min(axis=2)
-    if np.mean(spread_HW > COLOUR_SPREAD) > COLOUR_SHARE:
-        assumed.append("the picture is coloured and was turned to grey; a radiograph has no colour")
+    share = np.mean(spread_HW > COLOUR_SPREAD)
+    if share > COLOUR_SHARE:
+        assumed.append(IN_COLOUR if share > COLOURFUL_SHARE else COLOURED)
     return np.asarray(rgb.convert("L"))
 
 

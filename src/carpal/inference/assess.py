@@ -14,7 +14,9 @@ from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.inference.views import read_views
-from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Region, Sex
+from carpal.trust import refusal, two_hands
+from carpal.trust.limits import Limits
+from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
 
 LOW_SCORE: Final = 0.3
 """A region that the network finds with less than this is named in a warning."""
@@ -62,13 +64,20 @@ def choose_sex(radiograph: Radiograph, stated: Sex | None) -> Sex:
     return sex
 
 
-def assess(radiograph: Radiograph, sex: Sex, engine: Engine) -> Assessment:
-    """The bone age of one radiograph and its 17 regions in original pixels.
+def assess(radiograph: Radiograph, sex: Sex, engine: Engine, *, may_refuse: bool = True) -> Assessment:
+    """The bone age of one radiograph and its 17 regions in original pixels, or a refusal and no age at all.
 
-    Warns, in `Assessment.warnings`, of everything that the result rests on without being certain.
+    Warns, in `Assessment.warnings`, of everything that the result rests on without being certain. Two hands in one
+    frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture.
     """
+    refused = _refuse_picture(radiograph, engine) if may_refuse else None
+    if refused is not None:
+        return _refused(radiograph, sex, engine, refused)
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
     reading, turns = read_views(engine, prepared.pixels_HW, sex is Sex.MALE)
+    refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
+    if refused is not None:
+        return _refused(radiograph, sex, engine, refused)
     regions = _regions(reading, prepared.geometry, radiograph.pixels_HW.shape)
     return Assessment(
         image=radiograph.source,
@@ -86,6 +95,35 @@ def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
     if engine.calibration is None:
         return None
     return engine.calibration.interval(sex, _inside(reading.months), reading.probabilities_K)
+
+
+def _refuse_picture(radiograph: Radiograph, engine: Engine) -> Refusal | None:
+    """Checks that need no network; those of the looks need limits, which come with the weights."""
+    limits = limits_of(engine)
+    refused = refusal.check_stated(radiograph) or (limits and refusal.check_picture(radiograph, limits))
+    if refused is None and two_hands.split(radiograph.pixels_HW) is not None:
+        return refusal.refuse("two-hands", radiograph.source, "two halves with a hand each")
+    return refused
+
+
+def _refuse_reading(reading: Reading, prepared: Prepared, radiograph: Radiograph, engine: Engine) -> Refusal | None:
+    limits = limits_of(engine)
+    if limits is None or reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
+        return None
+    height, width = prepared.pixels_HW.shape
+    found = refusal.find(reading.boxes_R4, reading.scores_R, reading.region_months_R, reading.months, (height, width))
+    return refusal.check_reading(found, limits, radiograph.source)
+
+
+def limits_of(engine: Engine) -> Limits | None:
+    """The limits that came with an engine's weights; None for weights, and for engines of others, without any."""
+    limits = getattr(engine, "refusal", None)
+    return limits if isinstance(limits, Limits) else None
+
+
+def _refused(radiograph: Radiograph, sex: Sex, engine: Engine, refused: Refusal) -> Assessment:
+    """No age in any form: neither months nor probabilities nor regions with ages of their own."""
+    return Assessment(radiograph.source, sex, None, (), engine.model, warnings=radiograph.warnings, refused=refused)
 
 
 def _turned(turns: int) -> list[str]:

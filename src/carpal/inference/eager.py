@@ -14,6 +14,7 @@ from carpal.inference.info import WeightsInfo, has_regions
 from carpal.model import ordinal
 from carpal.model.alanet import ALANet
 from carpal.model.weights import load
+from carpal.trust.limits import Limits
 from carpal.types import ModelId
 
 
@@ -46,6 +47,7 @@ class EagerEngine:
         self.model: ModelId = info.model
         self.long_side = info.long_side
         self.calibration = info.calibration
+        self.refusal = Limits.from_sidecar(info.refusal, str(info.path))
         self._source = str(info.path)
         if threads is not None:
             torch.set_num_threads(threads)

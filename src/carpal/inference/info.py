@@ -44,6 +44,8 @@ class WeightsInfo:
     licence: str = ""
     calibration: Calibration | None = None
     """What gives each age its interval; None where nobody fitted it."""
+    refusal: Mapping[str, Any] = field(default_factory=dict)
+    """The limits beyond which an image gets no age (`trust/limits.py`), and how they were fitted."""
 
     @property
     def model(self) -> ModelId:
@@ -121,6 +123,7 @@ def read_info(weights: str | Path) -> WeightsInfo:
             parity=values.get("parity", {}),
             licence=str(values.get("licence", "")),
             calibration=Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
+            refusal=values.get("refusal", {}),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{sidecar_of(path)} holds a value of the wrong kind - {error} - export again") from error

@@ -13,6 +13,7 @@ from carpal.errors import BackendError, WeightsError
 from carpal.inference.engine import Reading, check_input, need_finite
 from carpal.inference.info import WeightsInfo
 from carpal.optional import need
+from carpal.trust.limits import Limits
 from carpal.types import RANKS, ModelId
 
 INPUTS: Final = {"image": "tensor(uint8)", "male": "tensor(float)"}
@@ -29,6 +30,7 @@ class OnnxEngine:
         self.model: ModelId = info.model
         self.long_side = info.long_side
         self.calibration = info.calibration
+        self.refusal = Limits.from_sidecar(info.refusal, str(info.path))
         self._path = info.path
         self._session = open_session(str(info.path), threads)
         self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]

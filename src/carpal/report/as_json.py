@@ -10,15 +10,19 @@ from typing import Any, Final
 import carpal
 from carpal.errors import CarpalError
 from carpal.report import write_atomically
-from carpal.types import Assessment, Interval, ModelId, Refusal, Region, Sex
+from carpal.types import Assessment, BothSexes, Interval, ModelId, Refusal, Region, Sex
 
 KEYS: Final = ("image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal", "site")
-"""The keys of an entry, in their order. Others rely on them: never rename one."""
+"""The keys of an entry, in their order. Others rely on them: never rename one.
+
+`side_in_image` follows for one of two hands in a frame, `by_sex` where the sex is unknown.
+"""
 
 
 def entry(assessment: Assessment) -> dict[str, Any]:
     """One image's object. Boxes are [x1, y1, x2, y2] in pixels of the original, ages are months."""
-    return _entry(
+    side = {} if assessment.side_in_image is None else {"side_in_image": assessment.side_in_image}
+    values = _entry(
         image=assessment.image,
         sex=assessment.sex,
         months=None if assessment.months is None else round(assessment.months, 3),
@@ -29,6 +33,21 @@ def entry(assessment: Assessment) -> dict[str, Any]:
         model=assessment.model,
         site=_site(assessment),
     )
+    return values | side
+
+
+def entry_of_both(both: BothSexes) -> dict[str, Any]:
+    """One image's object where the sex is unknown: `sex` and `months` are null, `by_sex` has an entry for either."""
+    female, male = entry(both.female), entry(both.male)
+    return female | {
+        "sex": None,
+        "months": None,
+        "interval": None,
+        "regions": [],
+        "refused": female["refused"] and male["refused"],
+        "site": None,
+        "by_sex": {"female": female, "male": male},
+    }
 
 
 def refused_entry(image: str, sex: Sex | None, error: CarpalError, model: ModelId) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from carpal.types import Assessment
+from carpal.types import Assessment, BothSexes
 
 
 def years(months: float) -> str:
@@ -21,14 +21,28 @@ def line(assessment: Assessment) -> str:
     """One line: the image, the age with its interval, the sex, how many regions and warnings."""
     if assessment.refused is not None or assessment.months is None:
         reason = assessment.refused.message if assessment.refused else ""
-        return f"{assessment.image}: no age ({reason})"
+        return f"{_name(assessment)}: no age ({reason})"
     facts = [f"{years(assessment.months)} ({assessment.months:.1f} months)", *calibration(assessment)]
     facts.append(str(assessment.sex))
     if assessment.regions:
         facts.append(f"{len(assessment.regions)} regions")
     if assessment.warnings:
         facts.append(_count(len(assessment.warnings), "warning"))
-    return f"{assessment.image}: {', '.join(facts)}"
+    return f"{_name(assessment)}: {', '.join(facts)}"
+
+
+def line_of_both(both: BothSexes) -> str:
+    """One line for a radiograph whose sex is unknown: the age as a girl's and as a boy's, and that both are given."""
+    if both.female.months is None or both.male.months is None:
+        return line(both.female if both.female.months is None else both.male)
+    girl, boy = (f"{years(months)} ({months:.1f} months)" for months in (both.female.months, both.male.months))
+    return f"{_name(both.female)}: sex unknown, so both: {girl} as female, {boy} as male"
+
+
+def _name(assessment: Assessment) -> str:
+    """The image, and for one of two hands in a frame where it lies."""
+    side = assessment.side_in_image
+    return f"{assessment.image} ({side} in the image)" if side else assessment.image
 
 
 def calibration(assessment: Assessment) -> list[str]:

@@ -1,0 +1,228 @@
+"""Fits the limits of a refusal to weights, and writes them into their sidecar: `python -m carpal.trust.fit`.
+
+Hands are the project's radiographs outside fold 0 and the Brazilian ones; no hands are drawn pictures, other anatomies
+cut from annotated hands, and the pictures of the folders given. A folder under `--kept-out` is measured and fits
+nothing. The rules, for each number of which hands have one end:
+
+- `surety`: half-way (geometric mean) between the hands' 0.1 % quantile and the others' 99 % quantile, where these lie
+  apart; else the hands' 0.2 % quantile.
+- `levels`: half of the hands' 0.1 % quantile. `long_side`: `SMALLEST`, which is a judgement; the
+  row "down-sampling" of the stress certificate says what it costs.
+- the others: a quarter further from the hands' median than their 99.9 % quantile; `outside` at least 0, the edge.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+import carpal
+from carpal.data import shared
+from carpal.errors import CarpalError
+from carpal.imaging.preprocess import preprocess
+from carpal.imaging.raster import IN_COLOUR
+from carpal.imaging.read import read_radiograph
+from carpal.inference.engine import Engine, open_engine
+from carpal.inference.info import resolve, sidecar_of
+from carpal.inference.views import read_views
+from carpal.trust import negatives, refusal
+from carpal.trust.limits import LOOKS, Limits, Usual
+from carpal.trust.picture import Picture, measure
+from carpal.trust.refusal import Found
+from carpal.types import Radiograph
+
+HELD_OUT_FOLD: Final = 0
+SMALLEST: Final = 96.0
+FOUND: Final = 0.1
+FURTHER: Final = 1.25
+HANDS: Final = ("rsna", "brazil")
+
+
+class Case(NamedTuple):
+    """A picture whose kind is known: "rsna" and "brazil" are hands, nothing else is."""
+
+    kind: str
+    name: str
+    radiograph: Radiograph
+    male: bool = False
+
+
+class Seen(NamedTuple):
+    """What was measured of a case."""
+
+    kind: str
+    name: str
+    coloured: bool
+    picture: Picture
+    found: Found | None
+
+
+def radiographs(source: Path, limit: int | None = None, held_out: bool = False) -> Iterator[Case]:
+    """Hands of the data folder in a fixed random order, outside fold 0 or in it, then Brazilian ones outside.
+
+    `limit` of each; None gives all.
+    """
+    samples = [s for s in shared.images(source) if (s.fold == HELD_OUT_FOLD) is held_out]
+    order = np.random.default_rng(0)
+    for index in order.permutation(len(samples))[:limit]:
+        sample = samples[index]
+        yield Case("rsna", sample.id, read_radiograph(sample.read(), sample.name), bool(sample.male))
+    if not held_out:
+        files = sorted((source / "external" / "brazil").glob("*.jpg"))
+        for index in order.permutation(len(files))[:limit]:
+            yield Case("brazil", files[index].name, read_radiograph(files[index]))
+
+
+def others(source: Path, each: int) -> Iterator[Case]:
+    """`each` drawn pictures of every family and `each` cuts of every kind, from hands outside fold 0."""
+    for family in negatives.FAMILIES:
+        for seed in range(each):
+            yield Case(f"drawn {family}", str(seed), Radiograph(negatives.draw(family, seed), f"{family} {seed}"))
+    annotated = [s for s in shared.images(source) if s.fold != HELD_OUT_FOLD and s.regions is not None]
+    for place, index in enumerate(np.random.default_rng(1).permutation(len(annotated))[:each]):
+        sample = annotated[index]
+        assert sample.regions is not None
+        pixels_HW = read_radiograph(sample.read(), sample.name).pixels_HW
+        height, width = pixels_HW.shape
+        points_R3 = sample.regions.fractions(width, height) * [width, height, 1]
+        for kind in negatives.CUTS:
+            piece_HW = negatives.cut(pixels_HW, points_R3, kind, 2 + place % 4)
+            if piece_HW is not None:
+                yield Case(f"cut {kind}", sample.id, Radiograph(piece_HW, sample.name), bool(sample.male))
+
+
+def pictures(folder: Path) -> Iterator[Case]:
+    """Every file below a folder that decodes as an image."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            try:
+                yield Case(folder.name, path.name, read_radiograph(path))
+            except CarpalError:
+                continue
+
+
+def look(case: Case, engine: Engine | None = None) -> Seen:
+    """Measures a case: its looks, and what the network finds in it, where one is given."""
+    coloured = IN_COLOUR in case.radiograph.warnings
+    if engine is None:
+        return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), None)
+    prepared = preprocess(case.radiograph.pixels_HW, engine.long_side)
+    reading, _ = read_views(engine, prepared.pixels_HW, case.male)
+    found = None
+    if reading.boxes_R4 is not None and reading.scores_R is not None and reading.region_months_R is not None:
+        height, width = prepared.pixels_HW.shape
+        values = reading.boxes_R4, reading.scores_R, reading.region_months_R
+        found = refusal.find(*values, reading.months, (height, width))
+    return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), found)
+
+
+def fit_limits(seen: Sequence[Seen]) -> Limits:
+    """The limits by the rules above. AssertionError without hands or without others: a mistake of the caller."""
+    hands = [case for case in seen if case.kind in HANDS]
+    found = [case.found for case in hands if case.found is not None]
+    strange = [case.found.surety for case in seen if case.kind not in HANDS and case.found is not None]
+    assert len(found) > len(LOOKS), "more hands are needed to fit limits"
+    assert strange, "pictures of no hand are needed to fit limits"
+    usual = Usual.of([case.picture for case in hands])
+    return Limits(
+        long_side=SMALLEST,
+        levels=float(np.floor(np.quantile([case.picture.levels for case in hands], 0.001) / 2)),
+        oddness=_beyond([usual.oddness(case.picture) for case in hands]),
+        surety=between([f.surety for f in found], strange),
+        misfit=_beyond([f.misfit for f in found]),
+        stretch=_beyond([f.stretch for f in found]),
+        outside=max(0.0, _beyond([f.outside for f in found])),
+        hidden=float(np.ceil(_beyond([f.hidden(FOUND) for f in found]))),
+        found=FOUND,
+        disagreement=_beyond([f.disagreement for f in found]),
+        usual=usual,
+    )
+
+
+def between(hands: Sequence[float], strange: Sequence[float]) -> float:
+    """A lower limit half-way between both, where they lie apart; else one that costs 0.2 % of the hands."""
+    low, high = float(np.quantile(hands, 0.001)), float(np.quantile(strange, 0.99))
+    return round(float(np.sqrt(low * high)) if 0 < high < low else float(np.quantile(hands, 0.002)), 4)
+
+
+def _beyond(values: Sequence[float]) -> float:
+    median, far = np.quantile(values, [0.5, 0.999])
+    return round(float(median + FURTHER * (far - median)), 3)
+
+
+def judge(case: Seen, limits: Limits) -> str:
+    """The code that a case is refused with; "" where it passes."""
+    code = "not-a-radiograph" if case.coloured else refusal.judge_picture(case.picture, limits)[0]
+    return code or ("" if case.found is None else refusal.judge_reading(case.found, limits)[0])
+
+
+def table(seen: Iterable[Seen], limits: Limits) -> dict[str, Any]:
+    """For each kind: how many there were, how many were refused, and with which codes."""
+    codes: defaultdict[str, list[str]] = defaultdict(list)
+    for case in seen:
+        codes[case.kind].append(judge(case, limits))
+    return {
+        kind: {"n": len(found), "refused": sum(map(bool, found)), "codes": dict(Counter(filter(None, found)))}
+        for kind, found in codes.items()
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fits, prints the table, and writes the sidecar where `--write` is given."""
+    arguments = _parser().parse_args(argv)
+    engine = open_engine(arguments.weights, threads=arguments.threads)
+    cases = [*radiographs(arguments.source, arguments.limit), *others(arguments.source, arguments.each)]
+    cases += [case for folder in arguments.pictures for case in pictures(folder)]
+    seen = [look(case, engine) for case in _progress(cases)]
+    read = {(case.kind, case.name) for case in cases}
+    seen += [look(case) for case in radiographs(arguments.source) if (case.kind, case.name) not in read]
+    limits = fit_limits(seen)
+    kept_out = [case for folder in arguments.kept_out for case in pictures(folder)]
+    kept_out += radiographs(arguments.source, arguments.limit, held_out=True)
+    tests = [look(case, engine) for case in _progress(kept_out)]
+    block = limits.as_dict() | {
+        "fitted_on": table(seen, limits),
+        "kept_out": table(tests, limits),
+        "command": "python -m carpal.trust.fit " + " ".join(map(str, sys.argv[1:] if argv is None else argv)),
+        "date": datetime.now(UTC).date().isoformat(),
+        "carpal": carpal.__version__,
+    }
+    print(json.dumps({key: block[key] for key in block if key != "usual"}, indent=2))
+    if arguments.write:
+        sidecar = sidecar_of(resolve(arguments.weights))
+        values = json.loads(sidecar.read_text(encoding="utf-8")) | {"refusal": block}
+        sidecar.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return 0
+
+
+def _progress(cases: Sequence[Case]) -> Iterator[Case]:
+    for done, case in enumerate(cases, 1):
+        yield case
+        if sys.stderr.isatty() or done % 50 == 0:
+            print(f"\r{done}/{len(cases)} pictures", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m carpal.trust.fit", description=__doc__.split("\n")[0])
+    parser.add_argument("--source", type=Path, required=True, help="the data folder, with rsna/ and external/brazil/")
+    parser.add_argument("--weights", default="alanet", help="a released name, or an .onnx file (default: alanet)")
+    parser.add_argument("--pictures", type=Path, action="append", default=[], help="a folder of pictures of no hand")
+    parser.add_argument("--kept-out", type=Path, action="append", default=[], help="such a folder, only measured")
+    parser.add_argument("--limit", type=int, default=200, help="hands of each source (default: 200)")
+    parser.add_argument("--each", type=int, default=5, help="drawn and cut pictures of each kind (default: 5)")
+    parser.add_argument("--threads", type=int, default=1, help="of the network (default: 1)")
+    parser.add_argument("--write", action="store_true", help="write the limits into the sidecar")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

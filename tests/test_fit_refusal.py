@@ -1,0 +1,115 @@
+"""Limits follow their stated rules, part what they were fitted on, and reach the sidecar and the evaluation."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from carpal.evaluation import run
+from carpal.trust import fit, negatives
+from carpal.trust.limits import Limits
+from carpal.trust.picture import measure
+from carpal.trust.refusal import Found
+from carpal.types import Radiograph
+
+
+def seen(kind: str, seed: int, surety: float) -> fit.Seen:
+    """A case with the looks of drawn blobs and a reading as sure as told."""
+    rng = np.random.default_rng(seed)
+    looks = replace(measure(negatives.draw("blobs", 3)), levels=200.0, air=float(rng.uniform(0.5, 0.9)))
+    found = Found(surety, *rng.uniform([0.5, 1.0, -1.0, 2.0], [1.5, 1.3, -0.3, 30.0]), scores_R=(surety,) * 17)
+    return fit.Seen(kind, str(seed), False, looks, found)
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[fit.Seen]:
+    hands = [seen("rsna", seed, 0.3 + 0.005 * seed) for seed in range(60)]
+    return [*hands, *(seen("text", seed, 0.001 * seed) for seed in range(60, 90))]
+
+
+def test_fitted_limits_part_hands_from_others(cases: list[fit.Seen]) -> None:
+    limits = fit.fit_limits(cases)
+    assert 0.089 < limits.surety < 0.3
+    assert limits.levels == 100
+    counted = fit.table(cases, limits)
+    assert counted["rsna"] == {"n": 60, "refused": 0, "codes": {}}
+    assert counted["text"] == {"n": 30, "refused": 30, "codes": {"not-a-hand": 30}}
+    assert Limits.from_sidecar(json.loads(json.dumps(limits.as_dict())), "a.json") == limits
+
+
+def test_where_the_scores_overlap_few_hands_are_given_up() -> None:
+    hands, strange = np.linspace(0, 1, 1001), np.linspace(0, 0.5, 101)
+    assert fit.between(list(hands), list(strange)) == pytest.approx(0.002, abs=1e-4)
+    assert fit.between([0.4] * 100, [0.1] * 100) == pytest.approx(0.2)
+
+
+def test_a_coloured_picture_is_refused_whatever_was_found(cases: list[fit.Seen]) -> None:
+    limits = fit.fit_limits(cases)
+    assert fit.judge(cases[0], limits) == ""
+    assert fit.judge(cases[0]._replace(coloured=True), limits) == "not-a-radiograph"
+
+
+def test_hands_and_others_are_both_needed(cases: list[fit.Seen]) -> None:
+    with pytest.raises(AssertionError, match="no hand are needed"):
+        fit.fit_limits(cases[:60])
+
+
+def test_looking_measures_the_picture_and_the_reading(
+    drawn_hand: Radiograph, fake_engine: Callable[..., Any], tmp_path: Path
+) -> None:
+    case = fit.Case("rsna", "1", drawn_hand)
+    assert fit.look(case).found is None
+    found = fit.look(case, fake_engine()).found
+    assert found is not None
+    assert found.surety == pytest.approx(0.9)
+    Image.fromarray(drawn_hand.pixels_HW).save(tmp_path / "a.png")
+    (tmp_path / "b.txt").write_text("no picture")
+    assert [one.name for one in fit.pictures(tmp_path)] == ["a.png"]
+
+
+@pytest.mark.parametrize("kind", negatives.CUTS)
+def test_cuts_are_parts_of_the_hand(kind: str) -> None:
+    from carpal.model.mean_hand import MEAN_HAND
+
+    points_R3 = np.column_stack([np.array(MEAN_HAND) * 80 + [200, 220], np.ones(17)])
+    hand_HW = np.arange(400 * 400, dtype=np.float32).reshape(400, 400)
+    piece_HW = negatives.cut(hand_HW, points_R3, kind)
+    assert piece_HW is not None
+    assert np.isin(piece_HW, hand_HW).all()
+    assert piece_HW.size < 0.6 * hand_HW.size
+    points_R3[:, 2] = 0
+    points_R3[:3, 2] = 1
+    assert negatives.cut(hand_HW, points_R3, kind) is None
+
+
+def test_refused_images_are_counted_and_in_no_figure(
+    tmp_path: Path, drawn_hand: Radiograph, fake_engine: Callable[..., Any], cases: list[fit.Seen]
+) -> None:
+    pytest.importorskip("matplotlib")
+    for name in ("1", "2"):
+        Image.fromarray(drawn_hand.pixels_HW).save(tmp_path / f"{name}.png")
+    Image.fromarray(negatives.draw("text", 0)[:40, :60]).save(tmp_path / "3.png")
+    (tmp_path / "labels.csv").write_text("id,boneage,male\n1,118,1\n2,118,0\n3,100,1\n")
+    engine = fake_engine()
+    engine.refusal = replace(
+        fit.fit_limits(cases), oddness=1e6, misfit=1e6, stretch=1e6, outside=1e6, disagreement=1e6, levels=1
+    )
+    report = run.evaluate(tmp_path, tmp_path / "labels.csv", tmp_path / "out", engine=engine)
+    assert (report["n"], report["n_refused"], report["mae"]) == (2, 1, 2.0)
+    assert report["refused"][0]["code"] == "too-small"
+    assert report["failures"] == []
+    assert run.exit_code(report) == 0
+    assert "refused     1, in no figure above" in run.summary(report)
+    with (tmp_path / "out" / "predictions.csv").open() as file:
+        assert [row["id"] for row in csv.DictReader(file)] == ["1", "2"]
+    everything = run.evaluate(tmp_path, tmp_path / "labels.csv", tmp_path / "all", engine=engine, may_refuse=False)
+    assert (everything["n"], everything["n_refused"]) == (3, 0)
+    assert "--no-refusal" in everything["command"]
