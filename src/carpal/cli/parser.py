@@ -35,13 +35,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"carpal {carpal.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
-    from carpal.cli import node
-
-    for add in (_assess, _evaluate, _prepare, _train, _export, _info, node.add):
+    for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    from carpal.cli import calibrate, deidentify, trust  # they need `command` of this module
+    from carpal.cli import calibrate, deidentify, node, serve, trust  # they need `command` of this module
 
-    for module in (calibrate, deidentify, trust):
+    for module in (calibrate, deidentify, trust, serve, node):
         module.add(commands)
     return parser
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from gettext import NullTranslations
 from typing import Any
 
 from carpal.types import Assessment, BothSexes
 
 
-def years(months: float) -> str:
-    """135.2 months -> "11 years 3 months": rounded to whole months."""
-    whole = round(months)
-    parts = [_count(whole // 12, "year")] if whole >= 12 else []
-    if whole % 12 or not parts:
-        parts.append(_count(whole % 12, "month"))
+def years(months: float, words: NullTranslations | None = None) -> str:
+    """135.2 months -> "11 years 3 months": rounded to whole months, in the language of `words` (default: English)."""
+    words, (full, rest) = words or NullTranslations(), divmod(round(months), 12)
+    parts = [words.ngettext("%d year", "%d years", full) % full] if full else []
+    if rest or not parts:
+        parts.append(words.ngettext("%d month", "%d months", rest) % rest)
     return " ".join(parts)
 
 

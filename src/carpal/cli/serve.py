@@ -1,0 +1,157 @@
+"""`carpal serve`: the reading page and its REST interface; `carpal report`: the one-page PDF of one radiograph."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from carpal.cli.parser import NOTICE, _path, add_network, command
+from carpal.errors import ConfigError
+
+
+def add(commands: Any) -> None:
+    """Both commands."""
+    _add_serve(commands)
+    _add_report(commands)
+
+
+def _add_serve(commands: Any) -> None:
+    parser = command(
+        commands,
+        "serve",
+        "serve the reading page and the REST interface",
+        "Answers this machine only, unless --host says otherwise; then everybody who asks needs a token.",
+        "  carpal serve                                          (then open http://127.0.0.1:8000)\n"
+        "  carpal serve --add-token anna --role reader           (prints the token, once)\n"
+        "  carpal serve --host 0.0.0.0 --name boneage.example --https",
+    )
+    group = parser.add_argument_group("service")
+    group.add_argument(
+        "--data", type=Path, default=Path("carpal-data"), metavar="DIR", help="folder of studies (default: carpal-data)"
+    )
+    group.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
+    group.add_argument("--port", type=int, default=8000, help="default: 8000")
+    group.add_argument("--name", action="append", default=[], metavar="HOST", help="answer to this host name too")
+    group.add_argument("--https", action="store_true", help="a proxy in front speaks HTTPS: mark cookies Secure")
+    group.add_argument("--language", choices=("en", "de"), help="of the page (default: the browser's)")
+    group.add_argument("--blind", action="store_true", help="new studies are read blind first unless unticked")
+    group.add_argument("--max-upload", type=int, default=64, metavar="MIB", help="largest request (default: 64)")
+    group.add_argument("--rate", type=int, default=600, metavar="N", help="requests a minute and client (default: 600)")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads of the network (default: one for each core)"
+    )
+    group = parser.add_argument_group("tokens (the service need not be stopped)")
+    group.add_argument("--add-token", metavar="NAME", help="make a token, print it once, and end")
+    group.add_argument("--role", choices=("reader", "admin"), default="reader", help="of the new token (default: reader)")
+    group.add_argument("--remove-token", metavar="NAME", help="remove a token and its sessions, and end")
+    group.add_argument("--tokens", action="store_true", help="list names and roles, and end")
+    add_network(parser)
+    parser.set_defaults(module="serve")
+
+
+def run_serve(arguments: Namespace) -> int:
+    """Runs the service until it is interrupted, or changes its tokens."""
+    from carpal.optional import need
+
+    for package in ("fastapi", "uvicorn", "multipart", "jinja2"):
+        need(package, feature="Serving", extra="serve")
+    from carpal.inference.engine import open_engine
+    from carpal.service.app import serve
+    from carpal.service.settings import MIB, Settings
+
+    if arguments.add_token or arguments.remove_token or arguments.tokens:
+        return _tokens(arguments)
+    settings = Settings(
+        data=arguments.data,
+        host=arguments.host,
+        port=arguments.port,
+        names=tuple(arguments.name),
+        language=arguments.language,
+        blind=arguments.blind,
+        https=arguments.https,
+        max_upload=arguments.max_upload * MIB,
+        rate=arguments.rate,
+    )
+    engine = open_engine(arguments.weights, arguments.backend, arguments.threads)
+    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"http://{shown}:{settings.port}  {NOTICE} Ctrl-C ends it.", flush=True)
+    serve(settings, engine)
+    return 0
+
+
+def _tokens(arguments: Namespace) -> int:
+    from carpal.service.auth import Role, Tokens
+
+    arguments.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tokens = Tokens(arguments.data)
+    if arguments.add_token:
+        print(tokens.add(arguments.add_token, Role(arguments.role)))
+    if arguments.remove_token:
+        tokens.remove(arguments.remove_token)
+    if arguments.tokens:
+        for entry in tokens.entries().values():
+            print(f"{entry.name}  {entry.role}")
+    return 0
+
+
+def _add_report(commands: Any) -> None:
+    parser = command(
+        commands,
+        "report",
+        "write the one-page PDF report of a radiograph",
+        f"The page has the regions, the comparison with other children and the table of ages. {NOTICE}",
+        "  carpal report hand.png --sex female --birth-date 2014-03-02 --study-date 2024-09-01 --out report.pdf\n"
+        "  carpal report hand.dcm --language de --out befund.pdf",
+        "an image that cannot be read, no sex, a date that is none",
+    )
+    group = parser.add_argument_group("input")
+    group.add_argument("image", metavar="IMAGE", help="PNG, JPEG, TIFF, WebP or DICOM file")
+    group.add_argument("--sex", choices=("male", "female"), help="default: what the DICOM file states")
+    group.add_argument("--birth-date", metavar="YYYY-MM-DD", help="default: what the DICOM file states")
+    group.add_argument("--study-date", metavar="YYYY-MM-DD", help="day of the radiograph (default: as above)")
+    group.add_argument("--height", type=float, metavar="CM", help="adds the predicted adult height")
+    group.add_argument("--name", default="", help="the patient's name, printed as it is given")
+    group.add_argument("--id", default="", help="the patient's identifier, printed as it is given")
+    group = parser.add_argument_group("output")
+    _path(group, "--out", "FILE.pdf", "the report", required=True)
+    group.add_argument("--language", choices=("en", "de"), default="en", help="default: en")
+    add_network(parser)
+    parser.set_defaults(module="serve")
+
+
+def run_report(arguments: Namespace) -> int:
+    """Reads one radiograph and writes its report."""
+    from carpal.imaging.read import read_radiograph
+    from carpal.inference.assess import assess, choose_sex, to_sex
+    from carpal.inference.engine import open_engine
+    from carpal.report import pdf, write_atomically
+    from carpal.report.child import Child
+    from carpal.report.text import line
+
+    if arguments.out.resolve() == Path(arguments.image).resolve():
+        raise ConfigError(f"{arguments.out} is the image - it would be overwritten - choose another name")
+    radiograph = read_radiograph(arguments.image)
+    own = Child.of(radiograph)
+    child = Child.with_dates(
+        months=own.months,
+        birth_date=_day(arguments.birth_date, "--birth-date") or own.birth_date,
+        study_date=_day(arguments.study_date, "--study-date") or own.study_date,
+        height_cm=arguments.height,
+        name=arguments.name,
+        identifier=arguments.id,
+    )
+    sex = choose_sex(radiograph, to_sex(arguments.sex))
+    assessment = assess(radiograph, sex, open_engine(arguments.weights, arguments.backend))
+    write_atomically(arguments.out, pdf.render(assessment, radiograph, child, arguments.language))
+    print(line(assessment))
+    return 0
+
+
+def _day(text: str | None, flag: str) -> Any:
+    from datetime import date
+
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{flag} {text} is no date - give it as 2014-03-02") from None

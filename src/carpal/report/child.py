@@ -1,0 +1,78 @@
+"""What is known of the child besides the radiograph's pixels, and what a reader signed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import date
+
+from carpal.errors import ConfigError
+from carpal.types import Radiograph
+
+DAYS_A_MONTH = 30.4375
+HEIGHT_CM = (30.0, 250.0)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """An earlier reading of the same child: the ages on that day, months."""
+
+    chronological_months: float
+    bone_months: float
+
+
+@dataclass(frozen=True)
+class Child:
+    """Facts that nobody needs to read a bone age, but to judge it; each may be missing.
+
+    `months` is the chronological age on the day of the radiograph. `name` and `identifier` are shown and never
+    interpreted; they may hold anything that a file or a form can hold.
+    """
+
+    months: float | None = None
+    name: str = ""
+    identifier: str = ""
+    birth_date: date | None = None
+    study_date: date | None = None
+    height_cm: float | None = None
+    earlier: tuple[Earlier, ...] = ()
+
+    @classmethod
+    def of(cls, radiograph: Radiograph) -> Child:
+        """What the file itself states."""
+        exam = radiograph.exam
+        if exam is None:
+            return cls()
+        return cls(months=exam.age_months, birth_date=exam.birth_date, study_date=exam.study_date)
+
+    @classmethod
+    def with_dates(
+        cls,
+        months: float | None,
+        birth_date: date | None,
+        study_date: date | None,
+        height_cm: float | None = None,
+        name: str = "",
+        identifier: str = "",
+    ) -> Child:
+        """A child whose age follows from both dates, and is `months` where one lacks. Raises ConfigError."""
+        if birth_date is not None and study_date is not None:
+            if study_date < birth_date:
+                raise ConfigError("the day of the radiograph lies before the birth - correct one of the two dates")
+            months = (study_date - birth_date).days / DAYS_A_MONTH
+        if height_cm is not None and not (math.isfinite(height_cm) and HEIGHT_CM[0] <= height_cm <= HEIGHT_CM[1]):
+            raise ConfigError(f"a height of {height_cm:g} cm - it lies between 30 and 250 - correct it")
+        return cls(months, name, identifier, birth_date, study_date, height_cm)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A reader's signed decision: "accept", "adjust" or "reject", with her age in months and her reason."""
+
+    reader: str
+    signed: str
+    decision: str
+    months: float | None
+    reason: str = ""
+    own_months: float | None = None
+    """What she committed before she saw the machine's age."""

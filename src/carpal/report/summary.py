@@ -1,0 +1,221 @@
+"""What a reading means beside the age: against other children, over time, in height, region by region.
+
+Every number carries its source in the sentence beside it. Where a table does not reach, the sentence says so and no
+number stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from carpal.anatomy import GROUPS, group_of
+from carpal.errors import GrowthError
+from carpal.growth.height import AdultHeight, adult_height
+from carpal.growth.reference import Reference, classify, reference
+from carpal.growth.velocity import Study, Velocity, standard_error, velocity
+from carpal.report import curves
+from carpal.report.chart import Chart
+from carpal.report.child import Child
+from carpal.report.language import Words
+from carpal.report.text import years
+from carpal.types import Assessment
+
+FINGERS: Final = (*GROUPS["MCP"], *GROUPS["PIP"], *GROUPS["DIP"])
+
+
+@dataclass(frozen=True)
+class Score:
+    """How many standard deviations the bone age lies from the reference's mean, and what that is called."""
+
+    z: float
+    verdict: str
+    """ "delayed", "normal" or "advanced"."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An assessment with what it means; a note is empty where there is nothing to say."""
+
+    assessment: Assessment
+    child: Child
+    own_months: float | None
+    score: Score | None
+    verdict: str
+    score_note: str
+    interval_note: str
+    growth: Chart | None
+    growth_caption: str
+    distribution: Chart | None
+    velocity: Velocity | None
+    velocity_note: str
+    height: AdultHeight | None
+    height_note: str
+    groups: tuple[tuple[str, float], ...]
+    groups_note: str
+    words: Words
+
+    @property
+    def height_sentence(self) -> str:
+        """The adult height in one sentence, for the PDF."""
+        if self.height is None:
+            return self.height_note
+        title = self.words.gettext("Adult height")
+        return f"{title}: {span(self.height.low, self.height.high)} cm. {self.height_note}"
+
+    @staticmethod
+    def group_of(region: str) -> str:
+        """The region's group, which gives its colour."""
+        return group_of(region)
+
+
+def summarise(assessment: Assessment, child: Child, words: Words, own_months: float | None = None) -> Summary:
+    """Everything that a report says of a reading. An assessment without an age has no comparison."""
+    table = reference()
+    score, score_note = _score(assessment, child, table, words)
+    speed, velocity_note = _velocity(assessment, child, words)
+    height, height_note = _height(assessment, child, words)
+    groups = _groups(assessment, words)
+    return Summary(
+        assessment=assessment,
+        child=child,
+        own_months=own_months,
+        score=score,
+        verdict=_verdict(score, words),
+        score_note=score_note,
+        interval_note=_interval_note(assessment, words),
+        growth=_growth(assessment, child, table, words),
+        growth_caption=words.gettext("Mean ± 2 SD: %s") % table.citation,
+        distribution=_distribution(assessment, words),
+        velocity=speed,
+        velocity_note=velocity_note,
+        height=height,
+        height_note=height_note,
+        groups=groups,
+        groups_note=_groups_note(groups, words),
+        words=words,
+    )
+
+
+def span(low: float, high: float) -> str:
+    """ "161 - 167", or one number where both are the same."""
+    return f"{low:.0f} - {high:.0f}" if round(low) != round(high) else f"{low:.0f}"
+
+
+def _score(
+    assessment: Assessment, child: Child, table: Reference, words: Words
+) -> tuple[Score | None, str]:
+    if assessment.months is None:
+        return None, ""
+    if child.months is None:
+        return None, words.gettext("Without the date of birth and the date of the radiograph there is no comparison.")
+    try:
+        expected = table.expected(assessment.sex, child.months)
+        z = table.z_score(assessment.sex, child.months, assessment.months)
+    except GrowthError as error:
+        return None, str(error)
+    note = words.gettext("Expected at this age: %(mean)s, SD %(sd).1f months (%(source)s). Normal: within ± 2 SD.")
+    return Score(z, classify(z)), note % {
+        "mean": years(expected.mean, words),
+        "sd": expected.sd,
+        "source": table.citation,
+    }
+
+
+def _verdict(score: Score | None, words: Words) -> str:
+    names = {
+        "delayed": words.gettext("delayed"),
+        "normal": words.gettext("normal"),
+        "advanced": words.gettext("advanced"),
+    }
+    return names[score.verdict] if score else ""
+
+
+def _interval_note(assessment: Assessment, words: Words) -> str:
+    interval = assessment.interval
+    if interval is None:
+        return words.gettext("No interval: these weights are not calibrated.")
+    title = words.gettext("%(share)s interval:") % {"share": f"{interval.coverage * 100:.0f} %"}
+    return f"{title} {years(interval.low, words)} - {years(interval.high, words)}"
+
+
+def _growth(assessment: Assessment, child: Child, table: Reference, words: Words) -> Chart | None:
+    if assessment.months is None or child.months is None:
+        return None
+    earlier = [(each.chronological_months, each.bone_months) for each in child.earlier]
+    point = child.months, assessment.months
+    return curves.growth_chart(table.curve(assessment.sex), point, earlier, assessment.interval, words)
+
+
+def _distribution(assessment: Assessment, words: Words) -> Chart | None:
+    if assessment.months is None or not assessment.probabilities:
+        return None
+    return curves.distribution(assessment.probabilities, assessment.months, assessment.interval, words)
+
+
+def _velocity(assessment: Assessment, child: Child, words: Words) -> tuple[Velocity | None, str]:
+    """The speed since the latest earlier reading. Both readings get the standard error of today's interval."""
+    if not child.earlier or child.months is None or assessment.months is None:
+        return None, ""
+    if assessment.interval is None:
+        return None, words.gettext("Without an interval the error of a velocity is not known, so none is given.")
+    error, last = standard_error(assessment.interval), child.earlier[-1]
+    try:
+        found = velocity(
+            Study(last.chronological_months, last.bone_months, error), Study(child.months, assessment.months, error)
+        )
+    except GrowthError as problem:
+        return None, str(problem)
+    pace = {
+        "slower": words.gettext("slower than the child's age"),
+        "faster": words.gettext("faster than the child's age"),
+        "not distinguishable": words.gettext("not distinguishable from the child's pace"),
+    }[found.pace]
+    note = words.gettext(
+        "Since the reading before: %(rate).1f years of bone age a year (95 %% interval %(low).1f to %(high).1f): %(pace)s."
+    )
+    return found, note % {"rate": found.rate, "low": found.low, "high": found.high, "pace": pace}
+
+
+def _height(assessment: Assessment, child: Child, words: Words) -> tuple[AdultHeight | None, str]:
+    if child.height_cm is None or assessment.months is None:
+        return None, ""
+    if child.months is None:
+        return None, words.gettext("Adult height needs the child's age: complete both dates.")
+    try:
+        found = adult_height(assessment.sex, child.height_cm, child.months, assessment.months, assessment.interval)
+    except GrowthError as error:
+        return None, str(error)
+    lines = [
+        words.gettext("From %(height).1f cm and %(factor).1f %% of adult height at this bone age. %(rule)s %(source)s")
+        % {"height": child.height_cm, "factor": found.factor, "rule": found.rule, "source": found.citation},
+        *found.notes,
+    ]
+    if assessment.interval is None:
+        lines.append(words.gettext("Without an interval of the bone age the range of the height is not known."))
+    return found, " ".join(lines)
+
+
+def _groups(assessment: Assessment, words: Words) -> tuple[tuple[str, float], ...]:
+    """Carpals, radius and ulna, fingers: the mean of their regions' own ages."""
+    if not assessment.regions:
+        return ()
+    own = {region.name: region.months for region in assessment.regions}
+    kinds: Sequence[tuple[str, Sequence[str]]] = (
+        (words.gettext("Carpals"), ("Wrist",)),
+        (words.gettext("Radius and ulna"), ("Radius", "Ulna")),
+        (words.gettext("Fingers"), FINGERS),
+    )
+    return tuple((name, sum(own[each] for each in names) / len(names)) for name, names in kinds)
+
+
+def _groups_note(groups: Sequence[tuple[str, float]], words: Words) -> str:
+    if not groups:
+        return ""
+    ages = [months for _, months in groups]
+    note = words.gettext(
+        "Asynchrony, the widest difference between the three: %.0f months. Means of the regions' own ages; "
+        "there is no published norm for it, and the regions' ages are less certain than the whole."
+    )
+    return note % (max(ages) - min(ages))

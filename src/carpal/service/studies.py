@@ -1,0 +1,243 @@
+"""The way of a radiograph through the service: taken, kept, queued, read, shown, forgotten.
+
+A study is one radiograph. Its file lies in `uploads/<id>` of the data folder; its job in the durable queue carries only
+the id, the sex and the hash of the weights, so that deleting the study deletes what is known of the child.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from carpal.errors import CarpalError, InputError, UnreadableImage
+from carpal.imaging.read import read_radiograph
+from carpal.inference.assess import assess
+from carpal.inference.engine import Engine
+from carpal.report.child import Child, Earlier
+from carpal.service.jobs import Job, Jobs, Limits, State
+from carpal.service.patient import patient_of
+from carpal.service.readings import Readings, Study, new_id, now
+from carpal.service.stored import from_plain, to_plain
+from carpal.types import Assessment, Radiograph, Sex
+
+KIND: Final = "web"
+LEASE_SECONDS: Final = 120.0
+IDLE_SECONDS: Final = 0.5
+NAME: Final = "the radiograph"
+"""What a file is called in errors: its own name may hold a patient's."""
+KEPT: Final = 4
+"""Decoded radiographs that are kept in memory, for the viewer's next question."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What came with an upload; what is empty is taken from the file."""
+
+    sex: str | None = None
+    birth_date: str | None = None
+    study_date: str | None = None
+    height_cm: float | None = None
+    patient_name: str = ""
+    patient_id: str = ""
+    blind: bool = False
+
+
+class Studies:
+    """Studies of one data folder, read by one engine in one thread."""
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        self.uploads = folder / "uploads"
+        self.uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.readings = Readings(folder / "readings.sqlite")
+        self.jobs = Jobs(folder, Limits(min_free=256 * 2**20, first_delay=5))
+        self.engine = engine
+        self._engine_lock, self._wake = threading.Lock(), threading.Event()
+        self._radiographs: OrderedDict[str, Radiograph] = OrderedDict()
+        self._cache_lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._name = "web-worker"
+
+    def start(self) -> None:
+        """Starts the worker; jobs that an earlier process left half done are queued again."""
+        self.jobs.release(self._name)
+        self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+        self._thread.start()
+
+    @property
+    def working(self) -> bool:
+        """Whether the worker lives."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stops the worker after its current radiograph and closes the queue."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.jobs.close()
+
+    def receive(self, data: bytes, file: str, facts: Facts, owner: str) -> Study:
+        """Keeps a radiograph that can be read, and queues it where the sex is known. Raises CarpalError otherwise."""
+        radiograph = read_radiograph(data, NAME)
+        name, identifier = patient_of(data)
+        own, exam = Child.of(radiograph), radiograph.exam
+        study = Study(
+            id=new_id(),
+            created=now(),
+            owner=owner,
+            file=file[:200],
+            sex=facts.sex or (str(radiograph.sex) if radiograph.sex else None),
+            file_sex=str(radiograph.sex) if radiograph.sex else None,
+            birth_date=facts.birth_date or _iso(own.birth_date),
+            study_date=facts.study_date or _iso(own.study_date),
+            age_months=exam.age_months if exam else None,
+            height_cm=facts.height_cm,
+            patient_name=facts.patient_name or name,
+            patient_id=facts.patient_id or identifier,
+            blind=facts.blind,
+        )
+        self._keep(study.id, data)
+        self._remember(study.id, radiograph)
+        self.readings.add(study)
+        return self.queue(study) if study.sex else study
+
+    def queue(self, study: Study) -> Study:
+        """Queues a study whose sex is known; the same question is never asked twice."""
+        assert study.sex is not None
+        key = f"{study.id}:{study.sex}:{self.engine.model.sha256}"
+        meta = {"study": study.id, "sex": study.sex}
+        job = self.jobs.put(study.id.encode(), key, KIND, study.owner, meta)
+        self._wake.set()
+        return self.readings.update(study.id, job=job.id)
+
+    def job(self, study: Study) -> Job | None:
+        """The study's job in the queue."""
+        return self.jobs.get(study.job) if study.job else None
+
+    def assessment(self, study: Study) -> Assessment | None:
+        """The machine's answer, as soon as there is one."""
+        job = self.job(study)
+        if job is None or job.result is None or job.state not in (State.DONE, State.DELIVERED):
+            return None
+        return replace(from_plain(job.result), image=study.file)
+
+    def radiograph(self, study: Study) -> Radiograph:
+        """The decoded radiograph of a study. Raises UnreadableImage where its file is gone."""
+        with self._cache_lock:
+            if study.id in self._radiographs:
+                self._radiographs.move_to_end(study.id)
+                return self._radiographs[study.id]
+        radiograph = read_radiograph(self.path(study), NAME)
+        self._remember(study.id, radiograph)
+        return radiograph
+
+    def path(self, study: Study) -> Path:
+        """Where the upload lies."""
+        return self.uploads / study.id
+
+    def child(self, study: Study) -> Child:
+        """What is known of the child, with the earlier readings that the service holds."""
+        earlier = []
+        for other in self.readings.of_patient(study):
+            if other.id == study.id or not _before(other, study):
+                continue
+            found, age = self._age_of(other), other.chronological_months
+            if found is not None and age is not None:
+                earlier.append(Earlier(age, found))
+        return Child(
+            months=study.chronological_months,
+            name=study.patient_name,
+            identifier=study.patient_id,
+            birth_date=_date(study.birth_date),
+            study_date=_date(study.study_date),
+            height_cm=study.height_cm,
+            earlier=tuple(sorted(earlier, key=lambda reading: reading.chronological_months)),
+        )
+
+    def _age_of(self, study: Study) -> float | None:
+        """What was signed, else what the machine read; nothing of a study that is still blind."""
+        signed = self.readings.signed(study.id)
+        if signed is not None:
+            return signed.months
+        assessment = None if study.blind else self.assessment(study)
+        return assessment.months if assessment else None
+
+    def read_now(self, data: bytes, file: str, sex: str | None) -> Assessment:
+        """Reads a radiograph without keeping anything. Raises CarpalError."""
+        from carpal.inference.assess import choose_sex, to_sex
+
+        radiograph = read_radiograph(data, NAME)
+        chosen = choose_sex(radiograph, to_sex(sex))
+        with self._engine_lock:
+            return replace(assess(radiograph, chosen, self.engine), image=file)
+
+    def delete(self, study: Study) -> None:
+        """Deletes the radiograph, the facts and the readings; the queue keeps an age without a child."""
+        self.path(study).unlink(missing_ok=True)
+        with self._cache_lock:
+            self._radiographs.pop(study.id, None)
+        self.readings.delete(study.id)
+
+    def _keep(self, identifier: str, data: bytes) -> None:
+        path = self.uploads / identifier
+        self.jobs.spool.need(len(data))
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _remember(self, identifier: str, radiograph: Radiograph) -> None:
+        with self._cache_lock:
+            self._radiographs[identifier] = radiograph
+            while len(self._radiographs) > KEPT:
+                self._radiographs.popitem(last=False)
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            self._wake.clear()
+            job = self._lease()
+            if job is None:
+                self._wake.wait(IDLE_SECONDS)
+                continue
+            try:
+                self._read(job)
+            except CarpalError as error:
+                settle = self.jobs.reject if isinstance(error, InputError) else self.jobs.fail
+                settle(job, error.code, str(error))
+            except Exception as error:  # a mistake of ours must not end the thread; its text may hold anything
+                self.jobs.fail(job, "internal", f"the reader failed with {type(error).__name__}")
+
+    def _lease(self) -> Job | None:
+        try:
+            return self.jobs.lease(self._name, LEASE_SECONDS, (KIND,))
+        except CarpalError:  # the disk is full, or the queue is locked: it recovers by itself
+            time.sleep(IDLE_SECONDS)
+            return None
+
+    def _read(self, job: Job) -> None:
+        study = self.readings.study(job.meta["study"])
+        if study is None:
+            raise UnreadableImage(f"{NAME}: it was deleted before it was read. Upload it again")
+        radiograph = self.radiograph(study)
+        with self._engine_lock:
+            assessment = assess(radiograph, Sex(job.meta["sex"]), self.engine)
+        self.jobs.finish(job, to_plain(assessment))
+
+
+def _before(other: Study, study: Study) -> bool:
+    return (other.study_date or other.created) <= (study.study_date or study.created)
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day else None
+
+
+def _date(day: str | None) -> date | None:
+    return date.fromisoformat(day) if day else None
