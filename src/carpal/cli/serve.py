@@ -43,7 +43,9 @@ def _add_serve(commands: Any) -> None:
     )
     group = parser.add_argument_group("tokens (the service need not be stopped)")
     group.add_argument("--add-token", metavar="NAME", help="make a token, print it once, and end")
-    group.add_argument("--role", choices=("reader", "admin"), default="reader", help="of the new token (default: reader)")
+    group.add_argument(
+        "--role", choices=("reader", "admin"), default="reader", help="of the new token (default: reader)"
+    )
     group.add_argument("--remove-token", metavar="NAME", help="remove a token and its sessions, and end")
     group.add_argument("--tokens", action="store_true", help="list names and roles, and end")
     add_network(parser)

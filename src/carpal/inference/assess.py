@@ -64,9 +64,17 @@ def choose_sex(radiograph: Radiograph, stated: Sex | None) -> Sex:
     return sex
 
 
-def assess(radiograph: Radiograph, sex: Sex, engine: Engine, *, may_refuse: bool = True) -> Assessment:
+def assess(
+    radiograph: Radiograph,
+    sex: Sex,
+    engine: Engine,
+    boxes_original_R4: NDArray[np.float64] | None = None,
+    *,
+    may_refuse: bool = True,
+) -> Assessment:
     """The bone age of one radiograph and its 17 regions in original pixels, or a refusal and no age at all.
 
+    `boxes_original_R4` replaces the regions that the network would find; NaN leaves one to it.
     Warns, in `Assessment.warnings`, of everything that the result rests on without being certain. Two hands in one
     frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture.
     """
@@ -74,7 +82,8 @@ def assess(radiograph: Radiograph, sex: Sex, engine: Engine, *, may_refuse: bool
     if refused is not None:
         return _refused(radiograph, sex, engine, refused)
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
-    reading, turns = read_views(engine, prepared.pixels_HW, sex is Sex.MALE)
+    given_R4 = None if boxes_original_R4 is None else prepared.geometry.to_prepared(boxes_original_R4)
+    reading, turns = read_views(engine, prepared.pixels_HW, sex is Sex.MALE, given_R4)
     refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
     if refused is not None:
         return _refused(radiograph, sex, engine, refused)

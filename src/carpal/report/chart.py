@@ -1,6 +1,6 @@
 """A chart as a list of marks, drawn once for the page (SVG) and once for the PDF (a reportlab canvas).
 
-Coordinates are points with the origin at the top left. A mark has a role ("band", "axis", "child"), which is a CSS class
+Coordinates are points with the origin at the top left. A mark has a role ("band", "axis", "child"), which is a class
 in the SVG and a colour in the PDF: neither has a colour of its own here, so that the page can be dark.
 """
 

@@ -10,7 +10,7 @@ from carpal.errors import ConfigError
 from carpal.types import Radiograph
 
 DAYS_A_MONTH = 30.4375
-HEIGHT_CM = (30.0, 250.0)
+HEIGHT_CM = (40.0, 230.0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Child:
                 raise ConfigError("the day of the radiograph lies before the birth - correct one of the two dates")
             months = (study_date - birth_date).days / DAYS_A_MONTH
         if height_cm is not None and not (math.isfinite(height_cm) and HEIGHT_CM[0] <= height_cm <= HEIGHT_CM[1]):
-            raise ConfigError(f"a height of {height_cm:g} cm - it lies between 30 and 250 - correct it")
+            raise ConfigError(f"a height of {height_cm:g} cm - it lies between 40 and 230 - correct it")
         return cls(months, name, identifier, birth_date, study_date, height_cm)
 
 
@@ -76,3 +76,6 @@ class Signature:
     reason: str = ""
     own_months: float | None = None
     """What she committed before she saw the machine's age."""
+    machine_months: float | None = None
+    machine: str = ""
+    """SHA-256 of the weights whose age she saw, and that age before any region was put right."""

@@ -62,23 +62,19 @@ def distribution(probabilities: Sequence[float], months: float, interval: Interv
     frame = frame_of(190, (low, high), (0, 1))
     if interval is not None:
         left, right = frame.at(interval.low, 0)[0], frame.at(interval.high, 0)[0]
-        chart.area(
-            "interval", [(left, frame.top), (right, frame.top), (right, frame.bottom), (left, frame.bottom)]
-        )
+        chart.area("interval", [(left, frame.top), (right, frame.top), (right, frame.bottom), (left, frame.bottom)])
     step = 12 if high - low <= 120 else 24
     x_ticks = [(month, f"{month // 12}") for month in range(math.ceil(low / step) * step, int(high) + 1, step)]
     y_ticks = [(share / 100, f"{share}") for share in (0, 50, 100)]
     axes(chart, frame, x_ticks, y_ticks, (words.gettext("bone age, years"), words.gettext("older than, %")))
-    stairs = [
-        frame.at(month, value)
-        for month, value in enumerate(probabilities)
-        if low <= month <= high
-    ]
+    stairs = [frame.at(month, value) for month, value in enumerate(probabilities) if low <= month <= high]
     chart.line("curve", stairs)
     x = frame.at(months, 0)[0]
     chart.line("child", [(x, frame.top), (x, frame.bottom)])
     near_right = x > frame.left + frame.width * 0.7
-    chart.text("child", (x - 5 if near_right else x + 5, frame.top + 11), f"{months:.0f}", "end" if near_right else "start")
+    chart.text(
+        "child", (x - 5 if near_right else x + 5, frame.top + 11), f"{months:.0f}", "end" if near_right else "start"
+    )
     return chart
 
 

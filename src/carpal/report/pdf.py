@@ -68,7 +68,9 @@ def _head(canvas: Any, summary: Summary, words: Words) -> float:
     child, assessment = summary.child, summary.assessment
     top = PAGE[1] - MARGIN
     _text(canvas, MARGIN, top - 14, words.gettext("Bone age report"), BOLD, 17, ACCENT)
-    _text(canvas, PAGE[0] - MARGIN, top - 12, words.gettext("Research only, not a medical device."), FONT, 9, SOFT, "end")
+    _text(
+        canvas, PAGE[0] - MARGIN, top - 12, words.gettext("Research only, not a medical device."), FONT, 9, SOFT, "end"
+    )
     _rule(canvas, top - 22)
     sex = {"female": words.gettext("female"), "male": words.gettext("male")}[assessment.sex]
     unknown = words.gettext("not known")
@@ -88,12 +90,14 @@ def _head(canvas: Any, summary: Summary, words: Words) -> float:
     top -= 94
     _rule(canvas, top)
     _text(canvas, MARGIN, top - 16, words.gettext("Bone age"), FONT, 9, SOFT)
-    age = f"{years(assessment.months or 0, words)}  ({assessment.months:.1f} {words.gettext('months')})"
+    unit = words.gettext("months")
+    age = f"{years(assessment.months or 0, words)}  ({assessment.months:.1f} {unit})"
     _text(canvas, MARGIN, top - 36, age, BOLD, 18)
     left = MARGIN + WIDTH * 0.56
     lines = [summary.interval_note]
     if summary.score is not None:
-        lines.append(f"{words.gettext('z-score')} {summary.score.z:+.1f}: {summary.verdict}")
+        title = words.gettext("z-score")
+        lines.append(f"{title} {summary.score.z:+.1f}: {summary.verdict}")
     for place, text in enumerate(lines):
         _text(canvas, left, top - 20 - 15 * place, text, BOLD if place else FONT, 10)
     return top - 46
@@ -147,10 +151,11 @@ def _notes(canvas: Any, summary: Summary, signature: Signature | None, top: floa
     paragraphs.append(summary.height_sentence)
     texts = [escape(_latin(text)) for text in paragraphs if text]
     if signature is not None:
-        texts.insert(0, _signature_text(summary, signature, words))
+        texts.insert(0, _signature_text(signature, words))
     if summary.assessment.warnings:
         careful = escape(_latin("; ".join(summary.assessment.warnings)))
-        texts.append(f"<b>{escape(words.gettext('Be careful'))}:</b> {careful}")
+        title = escape(words.gettext("Be careful"))
+        texts.append(f"<b>{title}:</b> {careful}")
     styles = need("reportlab.lib.styles", feature="Writing a PDF", extra="pdf")
     platypus = need("reportlab.platypus", feature="Writing a PDF", extra="pdf")
     style = styles.ParagraphStyle("note", fontName=FONT, fontSize=8.5, leading=10.5, textColor=INK)
@@ -165,20 +170,23 @@ def _notes(canvas: Any, summary: Summary, signature: Signature | None, top: floa
         top -= height + 3
 
 
-def _signature_text(summary: Summary, signature: Signature, words: Words) -> str:
+def _signature_text(signature: Signature, words: Words) -> str:
     verdict = {
         "accept": words.gettext("Accepted"),
         "adjust": words.gettext("Adjusted"),
         "reject": words.gettext("Rejected"),
     }[signature.decision]
     parts = [verdict if signature.months is None else f"{verdict}: {years(signature.months, words)}"]
-    parts.append(words.gettext("signed by %(reader)s on %(day)s") % {"reader": signature.reader, "day": signature.signed})
+    parts.append(
+        words.gettext("signed by %(reader)s on %(day)s") % {"reader": signature.reader, "day": signature.signed}
+    )
     if signature.reason:
-        parts.append(f"{words.gettext('Reason:')} {signature.reason}")
+        parts.append(" ".join((words.gettext("Reason:"), signature.reason)))
     if signature.own_months is not None:
-        parts.append(f"{words.gettext('Read blind first:')} {years(signature.own_months, words)}")
-    machine = f"{summary.assessment.months:.1f} {words.gettext('months')}, {summary.assessment.model.sha256[:12]}"
-    parts.append(f"{words.gettext('The machine read:')} {machine}")
+        parts.append(" ".join((words.gettext("Read blind first:"), years(signature.own_months, words))))
+    if signature.machine_months is not None:
+        machine = f"{signature.machine_months:.1f}", words.gettext("months"), f"({signature.machine[:12]})"
+        parts.append(" ".join((words.gettext("The machine read:"), *machine)))
     first, *rest = (escape(_latin(part)) for part in parts)
     return f"<b>{first}</b>. " + ". ".join(rest) + "."
 
@@ -190,7 +198,8 @@ def _foot(canvas: Any, summary: Summary, words: Words) -> None:
         + " "
         + words.gettext("Not for diagnosis, treatment or legal age."),
         f"carpal {carpal.__version__}, {model.name} {model.version}, SHA-256 {model.sha256}",
-        words.gettext("What the weights were trained on and how far they err: docs/cards/%s.md of carpal.") % model.name,
+        words.gettext("What the weights were trained on and how far they err: docs/cards/%s.md of carpal.")
+        % model.name,
     )
     _rule(canvas, MARGIN + 38)
     for place, text in enumerate(lines):

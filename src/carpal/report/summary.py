@@ -103,9 +103,7 @@ def span(low: float, high: float) -> str:
     return f"{low:.0f} - {high:.0f}" if round(low) != round(high) else f"{low:.0f}"
 
 
-def _score(
-    assessment: Assessment, child: Child, table: Reference, words: Words
-) -> tuple[Score | None, str]:
+def _score(assessment: Assessment, child: Child, table: Reference, words: Words) -> tuple[Score | None, str]:
     if assessment.months is None:
         return None, ""
     if child.months is None:
@@ -173,7 +171,8 @@ def _velocity(assessment: Assessment, child: Child, words: Words) -> tuple[Veloc
         "not distinguishable": words.gettext("not distinguishable from the child's pace"),
     }[found.pace]
     note = words.gettext(
-        "Since the reading before: %(rate).1f years of bone age a year (95 %% interval %(low).1f to %(high).1f): %(pace)s."
+        "Since the reading before: %(rate).1f years of bone age a year "
+        "(95 %% interval %(low).1f to %(high).1f): %(pace)s."
     )
     return found, note % {"rate": found.rate, "low": found.low, "high": found.high, "pace": pace}
 

@@ -1,6 +1,6 @@
 """What goes over the wire: the types of requests and answers, and the one shape of every error.
 
-    {"ok": false, "code": "missing-sex", "error": "one sentence", "errors": ["every sentence"], "status": 422}
+{"ok": false, "code": "missing-sex", "error": "one sentence", "errors": ["every sentence"], "status": 422}
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from fastapi import Form, HTTPException
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 
+from carpal.anatomy import REGIONS
 from carpal.errors import CarpalError
+from carpal.report.child import HEIGHT_CM
 from carpal.service.jobs import Job
 from carpal.service.readings import Decision, Study
 from carpal.service.studies import Facts
@@ -60,9 +62,7 @@ SENTENCES: Final = {
 class Problem(HTTPException):
     """An error that is only known to the service: a status, a code, a sentence."""
 
-    def __init__(
-        self, status: int, error: str, code: str | None = None, headers: dict[str, str] | None = None
-    ) -> None:
+    def __init__(self, status: int, error: str, code: str | None = None, headers: dict[str, str] | None = None) -> None:
         super().__init__(status, error, headers)
         self.code = code or NAMES.get(status, "error")
 
@@ -198,6 +198,18 @@ class SignIn(BaseModel):
     reason: str = Field("", max_length=1000)
 
 
+Side = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+
+
+class RegionsIn(BaseModel):
+    """All regions that are put right, by name: [x1, y1, x2, y2] in pixels of the original. None: as the network has it.
+
+    The others stay with the network.
+    """
+
+    boxes: dict[Literal[REGIONS], tuple[Side, Side, Side, Side]]  # type: ignore[valid-type]
+
+
 class ReadingOut(BaseModel):
     """A reader's reading as it stands."""
 
@@ -245,7 +257,7 @@ def facts_of(
     sex: Annotated[Sex | None, Form(description="What is stated; left out: taken from the DICOM file")] = None,
     birth_date: Annotated[date | None, Form()] = None,
     study_date: Annotated[date | None, Form(description="The day of the radiograph")] = None,
-    height_cm: Annotated[float | None, Form(ge=30, le=250, allow_inf_nan=False)] = None,
+    height_cm: Annotated[float | None, Form(ge=HEIGHT_CM[0], le=HEIGHT_CM[1], allow_inf_nan=False)] = None,
     patient_name: Annotated[str, Form(max_length=200)] = "",
     patient_id: Annotated[str, Form(max_length=64)] = "",
     blind: Annotated[bool, Form(description="Blind-first: the answer is withheld until the reader commits")] = False,

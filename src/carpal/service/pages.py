@@ -20,9 +20,20 @@ from carpal.report.chart import svg
 from carpal.report.language import LANGUAGES, preferred, words_of
 from carpal.report.text import years
 from carpal.service import decide, rest, view
-from carpal.service.access import FORM, SESSION, Administrator, Asking, Desk, Desked, OneStudy, desk_of, find_user
+from carpal.service.access import (
+    FORM,
+    SESSION,
+    Administrator,
+    Asking,
+    Desk,
+    Desked,
+    OneStudy,
+    OpenStudy,
+    desk_of,
+    find_user,
+)
 from carpal.service.agreement import agreement
-from carpal.service.api import Problem, ProblemOut, facts_of
+from carpal.service.api import Problem, ProblemOut, RegionsIn, facts_of
 from carpal.service.auth import SESSION_SECONDS
 from carpal.service.picture import for_viewer
 from carpal.service.readings import Decision
@@ -57,6 +68,7 @@ def environment(language: str) -> Environment:
     words = words_of(language)
     found.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]
     found.filters["years"] = lambda months: years(months, words)
+    found.filters["signed"] = lambda number: f"{number:+.1f}".replace("-", "\N{MINUS SIGN}")
     found.filters["svg"] = lambda chart: Markup(svg(chart))
     return found
 
@@ -77,16 +89,20 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
     desk, language = desk_of(request), language_of(request)
     cookie = request.cookies.get(FORM) or secrets.token_urlsafe(24)
     user = find_user(request)
-    html = environment(language).get_template(template).render(
-        language=language,
-        languages=LANGUAGES,
-        form_token=desk.tokens.form_token(cookie),
-        user=user,
-        signed_in=SESSION in request.cookies and user is not None,
-        path=request.url.path,
-        version=carpal.__version__,
-        model=desk.studies.engine.model,
-        **values,
+    html = (
+        environment(language)
+        .get_template(template)
+        .render(
+            language=language,
+            languages=LANGUAGES,
+            form_token=desk.tokens.form_token(cookie),
+            user=user,
+            signed_in=SESSION in request.cookies and user is not None,
+            path=request.url.path,
+            version=carpal.__version__,
+            model=desk.studies.engine.model,
+            **values,
+        )
     )
     response = HTMLResponse(html, status)
     _cookie(response, desk, FORM, cookie)
@@ -152,7 +168,11 @@ def facts(desk: Desked, user: Asking, study: OneStudy, given: FormFacts) -> Redi
 
 @router.post("/studies/{identifier}/commit", dependencies=[Checked])
 def commit(
-    desk: Desked, user: Asking, study: OneStudy, own_years: Annotated[int, Form()], own_months: Annotated[int, Form()] = 0
+    desk: Desked,
+    user: Asking,
+    study: OneStudy,
+    own_years: Annotated[int, Form()],
+    own_months: Annotated[int, Form()] = 0,
 ) -> RedirectResponse:
     """Commits a blind reader's own age."""
     decide.commit(desk, study, user, 12 * own_years + own_months)
@@ -172,6 +192,17 @@ def sign(
     """Signs a decision."""
     given = None if own_years is None and own_months is None else 12.0 * (own_years or 0) + (own_months or 0)
     decide.sign(desk, study, user, decision, given, reason)
+    return _back_to(study.id)
+
+
+@router.post("/studies/{identifier}/regions", dependencies=[Checked])
+def regions(desk: Desked, user: Asking, study: OpenStudy, boxes: Annotated[str, Form(max_length=20_000)]) -> Response:
+    """Reads again with the regions that the page sends as JSON."""
+    try:
+        given = RegionsIn.model_validate_json(f'{{"boxes": {boxes}}}')
+    except ValueError:
+        raise Problem(422, "The regions are not readable. Load the page again and repeat", "bad-regions") from None
+    decide.correct(desk, study, user, given.boxes)
     return _back_to(study.id)
 
 

@@ -19,7 +19,9 @@ def patient_of(data: bytes) -> tuple[str, str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about values that break a rule of the standard: shown as they are
             dataset = pydicom.dcmread(
-                BytesIO(data), stop_before_pixels=True, specific_tags=["SpecificCharacterSet", "PatientName", "PatientID"]
+                BytesIO(data),
+                stop_before_pixels=True,
+                specific_tags=["SpecificCharacterSet", "PatientName", "PatientID"],
             )
             return _name(str(dataset.get("PatientName", ""))), _text(str(dataset.get("PatientID", "")))
     except Exception:  # the pixels were decoded already; a name that cannot be is not worth a failure

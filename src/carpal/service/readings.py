@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS reading (
     study TEXT NOT NULL REFERENCES study (id) ON DELETE CASCADE, reader TEXT NOT NULL, committed TEXT,
     own_months REAL, decision TEXT, months REAL, reason TEXT NOT NULL DEFAULT '', signed TEXT, machine_months REAL,
     machine TEXT, PRIMARY KEY (study, reader));
+CREATE TABLE IF NOT EXISTS correction (
+    study TEXT PRIMARY KEY REFERENCES study (id) ON DELETE CASCADE, reader TEXT NOT NULL, created TEXT NOT NULL,
+    sex TEXT NOT NULL, boxes TEXT NOT NULL, assessment TEXT NOT NULL);
 """
 
 
@@ -82,6 +85,18 @@ class Reading:
     signed: str | None = None
     machine_months: float | None = None
     machine: str | None = None
+
+
+@dataclass(frozen=True)
+class Correction:
+    """The age from regions that a reader put right. `boxes` (by name, original pixels) and `assessment` are JSON."""
+
+    study: str
+    reader: str
+    created: str
+    sex: str
+    boxes: str
+    assessment: str
 
 
 def now() -> str:
@@ -179,6 +194,23 @@ class Readings:
         if self.reading(reading.study, reading.reader).signed is not None:
             raise ValueError("signed already")
         return self._keep(replace(reading, signed=now()))
+
+    def keep_correction(self, correction: Correction) -> None:
+        """Keeps a correction in place of the one before."""
+        with self._open() as connection:
+            _insert(connection, "correction", asdict(correction), "OR REPLACE")
+
+    def drop_correction(self, study: str) -> None:
+        """Goes back to the network's own regions."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM correction WHERE study = ?", (study,))
+
+    def correction(self, study: Study) -> Correction | None:
+        """The correction of a study, if it was made for the sex that is stated now."""
+        with self._open() as connection:
+            query = "SELECT * FROM correction WHERE study = ? AND sex IS ?"
+            row = connection.execute(query, (study.id, study.sex)).fetchone()
+        return Correction(**dict(row)) if row else None
 
     def all_signed(self) -> list[tuple[Study, Reading]]:
         """Every signed reading with its study, the oldest signature first."""

@@ -44,15 +44,23 @@ def answer_of(studies: Studies, study: Study) -> Assessment:
         return assessment
     job = studies.job(study)
     if job is None:
-        raise Problem(409, "The sex is needed to read a bone age, and neither you nor the file stated it", "missing-sex")
+        raise Problem(
+            409, "The sex is needed to read a bone age, and neither you nor the file stated it", "missing-sex"
+        )
     if job.state in (State.REJECTED, State.DEAD):
         raise Problem(409, job.message or "The study could not be read", job.code or "failed")
     raise Problem(409, "The study is not read yet. Ask again in a second", "not-ready")
 
 
+def shown_of(studies: Studies, study: Study) -> Assessment:
+    """The answer that is shown: from regions that a reader put right, else the machine's own. Raises Problem."""
+    own, corrected = answer_of(studies, study), studies.corrected(study)
+    return corrected[0] if corrected else own
+
+
 def make(studies: Studies, study: Study, form: FormName, language: str = "en") -> Made:
     """One form of a study's report. Raises Problem where it does not exist."""
-    assessment = answer_of(studies, study)
+    assessment = shown_of(studies, study)
     stem = f"bone-age-{study.id}"
     if form is FormName.JSON:
         return Made(as_json.document([as_json.entry(assessment)]).encode(), "application/json", f"{stem}.json")
@@ -80,5 +88,12 @@ def signature_of(studies: Studies, study: Study) -> Signature | None:
     if reading is None or reading.signed is None or reading.decision is None:
         return None
     return Signature(
-        reading.reader, reading.signed, reading.decision, reading.months, reading.reason, reading.own_months
+        reader=reading.reader,
+        signed=reading.signed,
+        decision=reading.decision,
+        months=reading.months,
+        reason=reading.reason,
+        own_months=reading.own_months,
+        machine_months=reading.machine_months,
+        machine=reading.machine or "",
     )

@@ -26,6 +26,7 @@ from carpal.service.api import (
     NotTaken,
     Problem,
     ReadingOut,
+    RegionsIn,
     SignIn,
     VersionOut,
     errors_of,
@@ -170,6 +171,12 @@ def report(
     """The report in one of its forms; those of DICOM and FHIR exist for DICOM files only (404 otherwise)."""
     made = reports.make(desk.studies, study, form, language)
     return Response(made.content, media_type=made.media_type, headers=made.headers)
+
+
+@router.put("/jobs/{identifier}/regions", responses=errors_of(409))
+def correct(desk: Desked, user: Asking, study: OpenStudy, body: RegionsIn) -> AssessmentOut:
+    """Reads again with regions that were put right: send all of them; none goes back to the network's."""
+    return AssessmentOut.model_validate(as_json.entry(decide.correct(desk, study, user, body.boxes)))
 
 
 @router.post("/jobs/{identifier}/commit", responses=errors_of(409))

@@ -6,15 +6,21 @@ the id, the sex and the hash of the weights, so that deleting the study deletes 
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from carpal.anatomy import INDEX, REGIONS
 from carpal.errors import CarpalError, InputError, UnreadableImage
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
@@ -22,7 +28,7 @@ from carpal.inference.engine import Engine
 from carpal.report.child import Child, Earlier
 from carpal.service.jobs import Job, Jobs, Limits, State
 from carpal.service.patient import patient_of
-from carpal.service.readings import Readings, Study, new_id, now
+from carpal.service.readings import Correction, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, to_plain
 from carpal.types import Assessment, Radiograph, Sex
 
@@ -31,6 +37,7 @@ LEASE_SECONDS: Final = 120.0
 IDLE_SECONDS: Final = 0.5
 NAME: Final = "the radiograph"
 """What a file is called in errors: its own name may hold a patient's."""
+SMALLEST_BOX: Final = 4
 KEPT: Final = 4
 """Decoded radiographs that are kept in memory, for the viewer's next question."""
 
@@ -127,6 +134,29 @@ class Studies:
         if job is None or job.result is None or job.state not in (State.DONE, State.DELIVERED):
             return None
         return replace(from_plain(job.result), image=study.file)
+
+    def corrected(self, study: Study) -> tuple[Assessment, Correction] | None:
+        """The age from regions that a reader put right, and who did."""
+        found = self.readings.correction(study)
+        if found is None:
+            return None
+        return replace(from_plain(json.loads(found.assessment)), image=study.file), found
+
+    def correct(self, study: Study, boxes: Mapping[str, Sequence[float]], reader: str) -> Assessment:
+        """Reads again with these regions (original pixels) in place of the network's. Raises InputError."""
+        assert study.sex is not None
+        radiograph = self.radiograph(study)
+        boxes_R4 = np.full((len(REGIONS), 4), np.nan)
+        for name, box in boxes.items():
+            boxes_R4[INDEX[name]] = box
+        check_boxes(boxes_R4, radiograph.pixels_HW.shape)
+        with self._engine_lock:
+            assessment = assess(radiograph, Sex(study.sex), self.engine, boxes_R4)
+        note = f"regions put right by hand: {', '.join(name for name in REGIONS if name in boxes)}"
+        assessment = replace(assessment, warnings=(*assessment.warnings, note))
+        texts = json.dumps(dict(boxes)), json.dumps(to_plain(assessment))
+        self.readings.keep_correction(Correction(study.id, reader, now(), study.sex, *texts))
+        return replace(assessment, image=study.file)
 
     def radiograph(self, study: Study) -> Radiograph:
         """The decoded radiograph of a study. Raises UnreadableImage where its file is gone."""
@@ -229,6 +259,17 @@ class Studies:
         with self._engine_lock:
             assessment = assess(radiograph, Sex(job.meta["sex"]), self.engine)
         self.jobs.finish(job, to_plain(assessment))
+
+
+def check_boxes(boxes_R4: NDArray[np.float64], shape: Sequence[int]) -> None:
+    """Refuses given boxes that are no rectangles within the radiograph, with InputError."""
+    x1, y1, x2, y2 = boxes_R4[np.isfinite(boxes_R4).all(1)].T
+    height, width = shape
+    inside = (x1 >= -1) & (y1 >= -1) & (x2 <= width + 1) & (y2 <= height + 1)
+    if not (inside & (x2 - x1 >= SMALLEST_BOX) & (y2 - y1 >= SMALLEST_BOX)).all():
+        raise InputError(
+            f"A region lies outside the radiograph or is smaller than {SMALLEST_BOX} pixels. Draw it on the hand"
+        )
 
 
 def _before(other: Study, study: Study) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,9 @@ def study_view(desk: Desk, study: Study, user: User, language: str) -> dict[str,
     """Everything that study.html asks for."""
     job, words = desk.studies.job(study), words_of(language)
     assessment = desk.studies.assessment(study) if may_see(desk, study, user) else None
+    corrected = desk.studies.corrected(study) if assessment is not None else None
+    machine_months = assessment.months if assessment and corrected else None
+    assessment = corrected[0] if corrected else assessment
     shown = None
     if assessment is not None:
         own = desk.studies.readings.reading(study.id, user.name).own_months
@@ -59,7 +63,9 @@ def study_view(desk: Desk, study: Study, user: User, language: str) -> dict[str,
         "shown": shown,
         "signed": signature_of(desk.studies, study) if shown else None,
         "forms_made": reports.forms_of(desk.studies, study, assessment) if assessment else (),
-        "data": _data(shown, desk, study, words),
+        "corrected": corrected[1] if corrected else None,
+        "machine_months": machine_months,
+        "data": _data(shown, desk, study, words) | {"corrected": json.loads(corrected[1].boxes) if corrected else {}},
     }
 
 

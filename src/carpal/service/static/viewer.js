@@ -7,7 +7,6 @@ const overlay = document.getElementById("overlay");
 const level = document.getElementById("level");
 const width = document.getElementById("window");
 const COLOURS = { MCP: "#56b4e9", PIP: "#009e73", DIP: "#f0e442", wrist: "#e69f00" };
-const FONT = 13;
 const SVG = "http://www.w3.org/2000/svg";
 
 const view = { centre: 0, span: 1, inverted: false, zoom: 1, x: 0, y: 0 };
@@ -139,18 +138,42 @@ function drawRegions() {
 }
 
 function placeRegions(scale, left, top) {
-  const shrink = data.width ? picture.columns / data.width : 1;
+  const shrink = factor();
+  const font = Math.round(0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize));
   overlay.setAttribute("viewBox", `0 0 ${stage.clientWidth} ${stage.clientHeight}`);
+  const taken = [];
   for (const [index, group] of [...overlay.children].entries()) {
     const [x1, y1, x2, y2] = data.regions[index].box.map((value) => value * shrink * scale);
     const [box, name] = group.children;
     for (const [key, value] of Object.entries({ x: left + x1, y: top + y1, width: x2 - x1, height: y2 - y1 })) {
       box.setAttribute(key, value);
     }
-    name.setAttribute("x", left + x1 + 3);
-    name.setAttribute("y", top + y1 + FONT + 1);
-    name.setAttribute("font-size", FONT);
+    name.setAttribute("font-size", font);
+    const [x, y] = freePlace(left + x1, top + y1, left + x2, top + y2, name.textContent.length * font * 0.62, font, taken);
+    name.setAttribute("x", x);
+    name.setAttribute("y", y);
   }
+}
+
+// The first place of a name at its box that no other name has: inside above, inside below, above, below, beside.
+function freePlace(x1, y1, x2, y2, wide, font, taken) {
+  const places = [
+    [x1 + 3, y1 + font + 1],
+    [x1 + 3, y2 - 4],
+    [x1 + 3, y1 - 4],
+    [x1 + 3, y2 + font + 1],
+    [x2 + 4, (y1 + y2 + font) / 2],
+    [x1 - wide - 4, (y1 + y2 + font) / 2],
+  ];
+  const covers = ([x, y], other) => Math.abs(x - other[0]) < wide && Math.abs(y - other[1]) < font + 2;
+  const place = places.find((each) => !taken.some((other) => covers(each, other))) ?? places[0];
+  taken.push(place);
+  return place;
+}
+
+// Pixels of the picture for one of the original: large radiographs were reduced for the viewer.
+function factor() {
+  return data.width ? picture.columns / data.width : 1;
 }
 
 function mark(name, on) {
@@ -160,7 +183,7 @@ function mark(name, on) {
 // Centres a region and brings it nearer.
 function show(name) {
   const region = data.regions.find((each) => each.name === name);
-  const shrink = data.width ? picture.columns / data.width : 1;
+  const shrink = factor();
   view.zoom = 2.5;
   view.x = view.y = 0;
   const { scale, left, top } = place();
@@ -168,11 +191,71 @@ function show(name) {
   pan(stage.clientWidth / 2 - left - (x1 + x2) / 2, stage.clientHeight / 2 - top - (y1 + y2) / 2);
 }
 
+// Correcting: the chosen region moves with the pointer or the arrow keys; what was moved goes into the form.
+const edit = document.getElementById("edit");
+const which = document.getElementById("which");
+const really = document.getElementById("really");
+const corrected = data.corrected;
+let dragged = null;
+
+function editing() {
+  return edit?.getAttribute("aria-pressed") === "true";
+}
+
+function regionOf(name) {
+  return data.regions.find((region) => region.name === name);
+}
+
+function changed(...names) {
+  for (const name of names) corrected[name] = regionOf(name).box;
+  document.getElementById("boxes").value = JSON.stringify(corrected);
+  document.getElementById("redo").hidden = false;
+  redraw();
+}
+
+function choose(name) {
+  if (!editing()) return;
+  mark(which.value, false);
+  which.value = really.value = name;
+  mark(name, true);
+}
+
+function move(name, x, y) {
+  const by = 1 / (place().scale * factor());
+  const region = regionOf(name);
+  region.box = region.box.map((value, index) => value + by * (index % 2 ? y : x));
+  changed(name);
+}
+
+edit?.addEventListener("click", () => {
+  edit.setAttribute("aria-pressed", String(!editing()));
+  stage.classList.toggle("editing", editing());
+  document.getElementById("naming").hidden = !editing();
+  document.getElementById("redo").hidden = Object.keys(corrected).length === 0;
+  document.getElementById("boxes").value = JSON.stringify(corrected);
+  if (editing()) choose(which.value);
+  else mark(which.value, false);
+});
+which?.addEventListener("change", () => choose(which.value));
+really?.addEventListener("change", () => {
+  const [first, second] = [regionOf(which.value), regionOf(really.value)];
+  [first.box, second.box] = [second.box, first.box];
+  changed(first.name, second.name);
+  choose(second.name);
+});
+document.getElementById("undo")?.addEventListener("click", () => {
+  document.getElementById("boxes").value = "{}";
+  document.getElementById("correct").submit();
+});
+
 // Hands: one finger or the mouse pans, two fingers zoom, the wheel zooms, the right button sets the window.
 const fingers = new Map();
 stage.addEventListener("contextmenu", (event) => event.preventDefault());
 stage.addEventListener("pointerdown", (event) => {
   fingers.set(event.pointerId, event);
+  const touched = event.target.closest("g[data-region]");
+  dragged = editing() && touched ? touched.dataset.region : null;
+  if (dragged) choose(dragged);
   stage.setPointerCapture(event.pointerId);
 });
 for (const name of ["pointerup", "pointercancel"]) {
@@ -186,7 +269,8 @@ stage.addEventListener("pointermove", (event) => {
     const other = [...fingers.values()].find((each) => each.pointerId !== event.pointerId);
     const distance = (one) => Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY);
     zoom(distance(event) / Math.max(distance(before), 1));
-  } else if (before.buttons === 2 || event.shiftKey) {
+  } else if (dragged) move(dragged, x, y);
+  else if (before.buttons === 2 || event.shiftKey) {
     level.value = Number(level.value) - y * 2;
     width.value = Number(width.value) + x * 2;
     slide();
@@ -206,11 +290,12 @@ const nudge = (slider, by) => {
   slider.value = Number(slider.value) + by;
   slide();
 };
+const step = (x, y) => (editing() ? move(which.value, x * 2, y * 2) : pan(-30 * x, -30 * y));
 const KEYS = {
-  ArrowLeft: () => pan(30, 0),
-  ArrowRight: () => pan(-30, 0),
-  ArrowUp: () => pan(0, 30),
-  ArrowDown: () => pan(0, -30),
+  ArrowLeft: () => step(-1, 0),
+  ArrowRight: () => step(1, 0),
+  ArrowUp: () => step(0, -1),
+  ArrowDown: () => step(0, 1),
   "+": () => zoom(1.25),
   "-": () => zoom(0.8),
   i: invert,
