@@ -196,7 +196,8 @@ class Studies:
         signed = self.readings.signed(study.id)
         if signed is not None:
             return signed.months
-        assessment = None if study.blind else self.assessment(study)
+        corrected = self.corrected(study)
+        assessment = None if study.blind else corrected[0] if corrected else self.assessment(study)
         return assessment.months if assessment else None
 
     def read_now(self, data: bytes, file: str, sex: str | None) -> Assessment:
