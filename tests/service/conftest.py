@@ -1,0 +1,127 @@
+"""A service over an engine that answers what it is told, and a client on loopback."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from carpal.inference.engine import Reading
+from carpal.service.app import create_app
+from carpal.service.settings import Settings
+from carpal.types import ModelId, Radiograph
+
+FOUND_R4 = np.array([[6 * i, 5 * i, 6 * i + 20, 5 * i + 20] for i in range(17)], np.float32)
+
+
+class ToldEngine:
+    """Answers 120 months and 17 regions; given boxes replace those, and add the share of their shift to the age."""
+
+    model = ModelId("told", "1", "ab" * 32)
+    long_side = 128
+
+    def __init__(self, months: float = 120.0) -> None:
+        self.months, self.asked, self.fails = months, 0, False
+
+    def run(self, image_HW: Any, male: bool, boxes_R4: Any = None) -> Reading:
+        self.asked += 1
+        if self.fails:
+            raise RuntimeError("Jane Doe's radiograph broke me")
+        boxes = FOUND_R4 if boxes_R4 is None else np.where(np.isnan(boxes_R4), FOUND_R4, boxes_R4)
+        months = self.months + (0.0 if boxes_R4 is None else 6.0)
+        steps = np.linspace(months + 60, months - 168, 228)
+        return Reading(
+            months,
+            (1 / (1 + np.exp(-(steps - 60) / 6))).astype(np.float32),
+            boxes.astype(np.float32),
+            np.full(17, 0.9, np.float32),
+            np.arange(100, 117, dtype=np.float32),
+        )
+
+
+@pytest.fixture
+def engine() -> ToldEngine:
+    return ToldEngine()
+
+
+@pytest.fixture
+def png(drawn_hand: Radiograph) -> bytes:
+    """A drawn hand as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(drawn_hand.pixels_HW).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def build(tmp_path: Path, engine: ToldEngine) -> Iterator[Callable[..., TestClient]]:
+    """Starts services; `build(rate=5)` changes a setting. All of one test share the data folder."""
+    with ExitStack() as stack:
+
+        def make(**settings: Any) -> TestClient:
+            values = {"data": tmp_path / "data", "quiet": False} | settings
+            app = create_app(Settings(**values), engine)
+            client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
+            return stack.enter_context(client)
+
+        yield make
+
+
+@pytest.fixture
+def client(build: Callable[..., TestClient]) -> TestClient:
+    """The service as `carpal serve` starts it: loopback, no tokens."""
+    return build()
+
+
+@pytest.fixture
+def queue(png: bytes) -> Callable[..., dict[str, Any]]:
+    """Queues the drawn hand and waits for the end; returns the job."""
+
+    def run(client: TestClient, headers: dict[str, str] | None = None, **facts: Any) -> dict[str, Any]:
+        files = [("files", ("hand.png", png, "image/png"))]
+        answer = client.post("/api/v1/jobs", files=files, data={"sex": "female"} | facts, headers=headers)
+        assert answer.status_code == 202, answer.text
+        return wait(client, answer.json()["jobs"][0]["id"], headers)
+
+    return run
+
+
+def wait(client: TestClient, job: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    """The job when nothing more happens to it."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        state: dict[str, Any] = client.get(f"/api/v1/jobs/{job}", headers=headers).json()
+        if state["state"] not in ("queued", "reading"):
+            return state
+        time.sleep(0.02)
+    raise AssertionError("the job did not end")
+
+
+@pytest.fixture
+def settle() -> Callable[..., dict[str, Any]]:
+    """Waits for a job."""
+    return wait
+
+
+def is_problem(answer: Any, status: int, code: str) -> bool:
+    """Whether an answer has the one error shape, this status and this code."""
+    body = answer.json()
+    assert set(body) == {"ok", "code", "error", "errors", "status"}, body
+    assert body["ok"] is False
+    assert body["status"] == answer.status_code == status, body
+    assert body["error"] == body["errors"][0]
+    assert body["code"] == code, body
+    return True
+
+
+@pytest.fixture
+def problem() -> Callable[..., bool]:
+    """Checks the one error shape."""
+    return is_problem
