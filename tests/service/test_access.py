@@ -147,7 +147,7 @@ def test_every_answer_is_fenced_in(client: TestClient) -> None:
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
         assert "access-control-allow-origin" not in headers
     assert client.get("/").headers["cache-control"] == "no-store"
 
