@@ -172,6 +172,7 @@ def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Pag
     ready(page)
     page.click(".correct summary")
     page.click("#edit")
+    page.locator("#stage").scroll_into_view_if_needed()
     box = page.locator('#overlay g[data-region="Wrist"] rect').bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4)

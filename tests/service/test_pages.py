@@ -130,6 +130,38 @@ def test_dicom_brings_sex_dates_and_name(client: TestClient, drawn_hand: Radiogr
     assert "4711" in page
 
 
+def test_dicom_has_every_form_and_the_signed_ones_name_the_machines(
+    client: TestClient, drawn_hand: Radiograph, settle: Queue
+) -> None:
+    data = dicom(drawn_hand, PatientSex="F", PatientBirthDate="20100101", StudyDate="20200101", StudyTime="120000")
+    job = client.post("/api/v1/jobs", files={"files": ("hand.dcm", data)}).json()["jobs"][0]
+    settle(client, job["id"])
+    address = f"/api/v1/jobs/{job['id']}/report."
+    for form in ("pdf", "png", "json", "sr.dcm", "capture.dcm", "gsps.dcm", "pdf.dcm", "fhir.json", "hl7"):
+        assert client.get(address + form).status_code == 200, form
+    machine = pydicom.dcmread(io.BytesIO(client.get(address + "sr.dcm").content))
+    bundle = client.get(address + "fhir.json").json()
+    assert (machine.VerificationFlag, bundle["entry"][0]["resource"]["status"]) == ("UNVERIFIED", "preliminary")
+
+    reading = {"decision": "adjust", "months": 114, "reason": "carpals"}
+    client.post(f"/api/v1/jobs/{job['id']}/sign", json=reading)
+    signed = pydicom.dcmread(io.BytesIO(client.get(address + "sr.dcm").content))
+    (earlier,) = signed.PredecessorDocumentsSequence
+    reference = earlier.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert reference.ReferencedSOPInstanceUID == machine.SOPInstanceUID != signed.SOPInstanceUID
+    assert signed.VerificationFlag == "VERIFIED"
+    assert signed.VerifyingObserverSequence[0].VerifyingObserverName == "local"
+    assert "114" in str(signed)
+
+    after = client.get(address + "fhir.json").json()
+    report, own = after["entry"][0]["resource"], after["entry"][-1]["resource"]
+    urls = {entry["fullUrl"]: entry["resource"] for entry in after["entry"]}
+    derived = urls[own["derivedFrom"][0]["reference"]]
+    assert report["status"] == own["status"] == "final"
+    assert (own["valueQuantity"]["value"], derived["valueQuantity"]["value"]) == (114.0, 120.0)
+    assert report["result"][0]["reference"] in urls
+
+
 def test_the_page_asks_for_the_sex(client: TestClient, queue: Queue, settle: Queue) -> None:
     job = queue(client, sex="")
     page = client.get(f"/studies/{job['id']}", headers=HTML).text

@@ -90,6 +90,12 @@ def test_every_form_of_report_exists(client: TestClient, queue: Queue, form: str
     assert f'filename="bone-age-{job["id"]}.{form}"' in answer.headers["content-disposition"]
 
 
+def test_forms_of_dicom_do_not_exist_for_a_picture(client: TestClient, queue: Queue, problem: Problem) -> None:
+    job = queue(client)
+    for form in ("sr.dcm", "fhir.json", "hl7"):
+        assert problem(client.get(f"/api/v1/jobs/{job['id']}/report.{form}"), 404, "no-such-form")
+
+
 def test_a_deleted_study_is_gone(client: TestClient, queue: Queue, problem: Problem, tmp_path: Any) -> None:
     job = queue(client)
     assert (tmp_path / "data" / "uploads" / job["id"]).is_file()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from io import BytesIO
 
+from carpal.imaging.read import is_dicom
 from carpal.optional import need
 
 LONGEST = 200
@@ -12,7 +13,7 @@ LONGEST = 200
 
 def patient_of(data: bytes) -> tuple[str, str]:
     """(name, identifier) as text, empty where the file is no DICOM or does not state them."""
-    if data[128:132] != b"DICM":
+    if not is_dicom(data):
         return "", ""
     pydicom = need("pydicom", feature="Reading DICOM", extra="dicom")
     try:

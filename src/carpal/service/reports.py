@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-from carpal.report import as_json, overlay, pdf
+from carpal.report import as_json, encapsulated, forms, overlay, pdf, signed
 from carpal.report.child import Signature
+from carpal.report.findings import findings
+from carpal.report.source import read_source
 from carpal.service.api import Problem
 from carpal.service.jobs import State
 from carpal.service.readings import Study
-from carpal.service.studies import Studies
+from carpal.service.studies import NAME, Studies
 from carpal.types import Assessment
 
 
@@ -21,6 +24,24 @@ class FormName(StrEnum):
     JSON = "json"
     PDF = "pdf"
     PNG = "png"
+    SR = "sr.dcm"
+    CAPTURE = "capture.dcm"
+    GSPS = "gsps.dcm"
+    PDF_IN_DICOM = "pdf.dcm"
+    FHIR = "fhir.json"
+    HL7 = "hl7"
+
+
+PLAIN: Final = (FormName.PDF, FormName.PNG, FormName.JSON)
+"""These exist for every radiograph, the others only where a DICOM file says what they refer to."""
+TYPES: Final = {
+    FormName.PDF: "application/pdf",
+    FormName.PNG: "image/png",
+    FormName.JSON: "application/json",
+    FormName.FHIR: "application/fhir+json",
+    FormName.HL7: "x-application/hl7-v2+er7",
+}
+"""Media types; of all others it is application/dicom."""
 
 
 @dataclass(frozen=True)
@@ -61,25 +82,50 @@ def shown_of(studies: Studies, study: Study) -> Assessment:
 def make(studies: Studies, study: Study, form: FormName, language: str = "en") -> Made:
     """One form of a study's report. Raises Problem where it does not exist."""
     assessment = shown_of(studies, study)
-    stem = f"bone-age-{study.id}"
+    if form not in forms_of(studies, study, assessment):
+        reason = "the machine gave no age" if assessment.months is None else "the radiograph is no DICOM file"
+        raise Problem(404, f"This form does not exist for the study: {reason}. Ask for another form", "no-such-form")
+    content = _plain(studies, study, assessment, form, language) if form in PLAIN else None
+    content = _of_dicom(studies, study, assessment, form, language) if content is None else content
+    return Made(content, TYPES.get(form, "application/dicom"), f"bone-age-{study.id}.{form}")
+
+
+def forms_of(studies: Studies, study: Study, assessment: Assessment) -> tuple[FormName, ...]:
+    """The forms that exist for a study: fewer without an age, fewer for what is no DICOM file."""
+    missing = () if assessment.months is not None else (FormName.PDF, FormName.PDF_IN_DICOM, FormName.CAPTURE)
+    missing = missing if assessment.regions else (*missing, FormName.GSPS)
+    available = tuple(FormName) if studies.is_dicom(study) else PLAIN
+    return tuple(form for form in available if form not in missing)
+
+
+def _plain(studies: Studies, study: Study, assessment: Assessment, form: FormName, language: str) -> bytes:
     if form is FormName.JSON:
-        return Made(as_json.document([as_json.entry(assessment)]).encode(), "application/json", f"{stem}.json")
+        return as_json.document([as_json.entry(assessment)]).encode()
     radiograph = studies.radiograph(study)
     if form is FormName.PNG:
         buffer = io.BytesIO()
         overlay.draw(radiograph, assessment).save(buffer, format="PNG")
-        return Made(buffer.getvalue(), "image/png", f"{stem}.png")
-    if assessment.months is None:
-        raise Problem(409, "The machine gave no age, so there is no report. The JSON says why", "no-age")
-    content = pdf.render(assessment, radiograph, studies.child(study), language, signature_of(studies, study))
-    return Made(content, "application/pdf", f"{stem}.pdf")
+        return buffer.getvalue()
+    return pdf.render(assessment, radiograph, studies.child(study), language, signature_of(studies, study))
 
 
-def forms_of(studies: Studies, study: Study, assessment: Assessment) -> tuple[FormName, ...]:
-    """The forms that exist for a study."""
-    if assessment.months is None:
-        return (FormName.JSON, FormName.PNG)
-    return (FormName.PDF, FormName.PNG, FormName.JSON)
+def _of_dicom(studies: Studies, study: Study, assessment: Assessment, form: FormName, language: str) -> bytes:
+    """The forms that refer to the DICOM file; SR, FHIR and PDF carry the signature, if there is one."""
+    source = read_source(studies.path(study), name=NAME)
+    found, signature = findings(assessment, source), signature_of(studies, study)
+    if signature is not None and form is FormName.SR:
+        return signed.write_sr(found, source, signature)
+    if signature is not None and form is FormName.FHIR:
+        return signed.write_fhir(found, source, signature)
+    if form is FormName.PDF_IN_DICOM:
+        return encapsulated.write(found, source, _plain(studies, study, assessment, FormName.PDF, language))
+    kind = {FormName.SR: "sr", FormName.CAPTURE: "capture", FormName.GSPS: "gsps", FormName.FHIR: "fhir"}.get(
+        form, "hl7"
+    )
+    made = forms.make([kind], found, source, radiograph=studies.radiograph(study), assessment=assessment)
+    if kind not in made:
+        raise Problem(404, "This form does not exist for such a radiograph. Ask for another form", "no-such-form")
+    return made[kind].content
 
 
 def signature_of(studies: Studies, study: Study) -> Signature | None:

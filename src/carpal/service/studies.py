@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import INDEX, REGIONS
 from carpal.errors import CarpalError, InputError, UnreadableImage
-from carpal.imaging.read import read_radiograph
+from carpal.imaging.read import is_dicom, read_radiograph
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine
 from carpal.report.child import Child, Earlier
@@ -167,6 +167,11 @@ class Studies:
         radiograph = read_radiograph(self.path(study), NAME)
         self._remember(study.id, radiograph)
         return radiograph
+
+    def is_dicom(self, study: Study) -> bool:
+        """Whether the upload is a DICOM file, so that a report can refer to it."""
+        with self.path(study).open("rb") as file:
+            return is_dicom(file.read(132))
 
     def path(self, study: Study) -> Path:
         """Where the upload lies."""

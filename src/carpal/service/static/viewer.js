@@ -209,7 +209,6 @@ function regionOf(name) {
 function changed(...names) {
   for (const name of names) corrected[name] = regionOf(name).box;
   document.getElementById("boxes").value = JSON.stringify(corrected);
-  document.getElementById("redo").hidden = false;
   redraw();
 }
 
@@ -231,7 +230,7 @@ edit?.addEventListener("click", () => {
   edit.setAttribute("aria-pressed", String(!editing()));
   stage.classList.toggle("editing", editing());
   document.getElementById("naming").hidden = !editing();
-  document.getElementById("redo").hidden = Object.keys(corrected).length === 0;
+  document.getElementById("redo").hidden = !editing();
   document.getElementById("boxes").value = JSON.stringify(corrected);
   if (editing()) choose(which.value);
   else mark(which.value, false);

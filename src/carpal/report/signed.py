@@ -1,0 +1,106 @@
+"""A reader's signature on a result: new FHIR and SR objects that name the machine's own as what they were made from.
+
+The machine's objects stay as they are. A signed SR is another document: verified, with the machine's as predecessor
+(PS3.3 C.17.2, Verifying Observer and Predecessor Documents). A signed bundle has one Observation more, derived from the
+machine's, and its report is final.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+from carpal.imaging.dicom import quiet
+from carpal.optional import need
+from carpal.report import fhir, sr
+from carpal.report.child import Signature
+from carpal.report.findings import Findings
+from carpal.report.source import Source
+from carpal.report.uids import derive
+from carpal.types import Refusal
+
+ORGANISATION: Final = "carpal"
+"""Verifying Organization (0040,A027) is required and nobody stated one: the software that took the signature."""
+
+
+def sentence(signature: Signature) -> str:
+    """What was decided, by whom and when, in one English sentence."""
+    verb = {"accept": "accepted", "adjust": "adjusted", "reject": "rejected"}[signature.decision]
+    parts = [f"{verb} by {signature.reader} on {signature.signed}"]
+    if signature.machine_months is not None:
+        parts.append(f"the machine read {signature.machine_months:.1f} months (weights SHA-256 {signature.machine})")
+    if signature.reason:
+        parts.append(f"reason: {signature.reason}")
+    return "; ".join(parts)
+
+
+def signed_findings(found: Findings, signature: Signature) -> Findings:
+    """The findings as the reader signed them. A rejected result has no age; only an accepted one keeps its interval."""
+    warnings = (*found.warnings, sentence(signature))
+    if signature.months is None:
+        refusal = Refusal("rejected", sentence(signature))
+        return replace(found, months=None, interval=None, score=None, regions=(), warnings=(), refusal=refusal)
+    if signature.decision == "accept":
+        return replace(found, warnings=warnings)
+    return replace(found, months=round(signature.months, 1), interval=None, score=None, warnings=warnings, refusal=None)
+
+
+def write_sr(found: Findings, source: Source, signature: Signature, uid_root: str | None = None) -> bytes:
+    """The verified SR, whose predecessor is the machine's. Raises what `sr.write` raises."""
+    pydicom = need("pydicom", feature="A structured report", extra="dicom")
+    from pydicom.dataset import Dataset
+
+    machine = pydicom.dcmread(io.BytesIO(sr.write(found, source, uid_root)))
+    document = pydicom.dcmread(io.BytesIO(sr.write(signed_findings(found, signature), source, uid_root)))
+    uid = derive(f"sr signed {signature.reader} {signature.signed}", found, source, uid_root)
+    document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = uid
+    document.InstanceNumber = 2
+    document.VerificationFlag = "VERIFIED"
+    observer, earlier, series, instance = Dataset(), Dataset(), Dataset(), Dataset()
+    observer.VerifyingObserverName = re.sub(r"[\\^=]", " ", signature.reader)[:64]
+    observer.VerifyingOrganization = ORGANISATION
+    observer.VerificationDateTime = re.sub(r"[^0-9]", "", signature.signed[:19])
+    observer.VerifyingObserverIdentificationCodeSequence = []
+    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = machine.SOPClassUID, machine.SOPInstanceUID
+    series.SeriesInstanceUID, series.ReferencedSOPSequence = machine.SeriesInstanceUID, [instance]
+    earlier.StudyInstanceUID, earlier.ReferencedSeriesSequence = machine.StudyInstanceUID, [series]
+    document.VerifyingObserverSequence, document.PredecessorDocumentsSequence = [observer], [earlier]
+    buffer = io.BytesIO()
+    with quiet():
+        document.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def write_fhir(found: Findings, source: Source, signature: Signature, uid_root: str | None = None) -> bytes:
+    """The bundle with the reader's Observation, which is derived from the machine's. Raises ConfigError."""
+    bundle = fhir.bundle(found, source, uid_root)
+    by_type = {entry["resource"]["resourceType"]: entry for entry in reversed(bundle["entry"])}
+    report, machine = by_type["DiagnosticReport"]["resource"], by_type["Observation"]
+    uid = derive(f"fhir signed {signature.reader} {signature.signed}", found, source, uid_root)
+    url = f"urn:oid:{uid}"
+    observation: dict[str, Any] = {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": machine["resource"]["code"],
+        "subject": report["subject"],
+        "performer": [{"display": signature.reader}],
+        "issued": signature.signed,
+        "derivedFrom": [{"reference": machine["fullUrl"]}],
+        "note": [{"text": sentence(signature)}],
+    }
+    if signature.months is None:
+        absent = {"system": f"{fhir.TERMINOLOGY}/data-absent-reason", "code": "error"}
+        observation["dataAbsentReason"] = {"coding": [absent]}
+    else:
+        unit = {"unit": "mo", "system": fhir.SYSTEMS["UCUM"], "code": "mo"}
+        observation["valueQuantity"] = {"value": round(signature.months, 1)} | unit
+    report["status"] = "final"
+    report["resultsInterpreter"] = [{"display": signature.reader}]
+    report["result"] = [{"reference": url}, *report.get("result", [])]
+    report["conclusion"] = sentence(signature)
+    bundle["identifier"]["value"] = url
+    bundle["entry"].append({"fullUrl": url, "resource": observation})
+    return (json.dumps(bundle, indent=2, ensure_ascii=False) + "\n").encode()
