@@ -225,7 +225,7 @@ class ReadingOut(BaseModel):
 class HealthOut(BaseModel):
     """Whether radiographs are being read, and how many wait."""
 
-    ok: bool
+    ok: Literal[True] = True
     waiting: int
     free_bytes: int
 

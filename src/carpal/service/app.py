@@ -98,7 +98,6 @@ def serve(settings: Settings, engine: Engine) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=15,
-        limit_concurrency=200,
         h11_max_incomplete_event_size=32 * 1024,
         timeout_graceful_shutdown=30,
     )

@@ -37,6 +37,8 @@ HEADERS: Final = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+AT_ONCE: Final = 200
+"""Requests that are worked on at the same time; one more is asked to come again."""
 CLIENTS: Final = 10_000
 """Clients whose rate is remembered."""
 
@@ -65,6 +67,7 @@ class Gate:
         self.app, self.settings = app, settings
         self.requests: Counter[tuple[str, str, int]] = Counter()
         self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._active = 0
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +77,7 @@ class Gate:
                 await self.app(scope, receive, send)
             return
         start, status = time.monotonic(), 500
+        self._active += 1
 
         async def send_marked(message: Message) -> None:
             nonlocal status
@@ -91,9 +95,12 @@ class Gate:
         except Exception as error:  # the application has answered 500 already, or the client has gone
             log.error("%s in %s", type(error).__name__, _place(error))
         finally:
+            self._active -= 1
             self._note(scope, status, time.monotonic() - start)
 
     def _check(self, scope: Scope, headers: dict[str, str]) -> None:
+        if self._active > AT_ONCE:
+            raise Problem(503, "Too many requests at the same time. Wait a few seconds", headers={"Retry-After": "5"})
         host = headers.get("host", "")
         name = urlsplit(f"//{host}").hostname or ""
         if self.settings.hosts and name not in self.settings.hosts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from carpal.service.access import Desk
-from carpal.service.api import HealthOut
+from carpal.service.api import HealthOut, Problem
 from carpal.service.gate import Gate
 from carpal.service.jobs import State
 
@@ -13,13 +13,13 @@ MEDIA_TYPE: Final = "text/plain; version=0.0.4"
 
 
 def health(desk: Desk) -> HealthOut:
-    """Whether the worker lives and the disk has room."""
+    """The queue of a service whose worker lives and whose disk has room. Raises Problem for any other."""
     counts, free = desk.studies.jobs.counts(), desk.studies.jobs.spool.free()
-    return HealthOut(
-        ok=desk.studies.working and free > 0,
-        waiting=counts[State.QUEUED] + counts[State.LEASED],
-        free_bytes=max(free, 0),
-    )
+    if not desk.studies.working:
+        raise Problem(503, "Radiographs are not being read: the worker has ended. Restart the service", "unhealthy")
+    if free <= 0:
+        raise Problem(503, "The disk of the data folder is full. Free some of it", "unhealthy")
+    return HealthOut(waiting=counts[State.QUEUED] + counts[State.LEASED], free_bytes=free)
 
 
 def text(desk: Desk, gate: Gate) -> str:

@@ -184,16 +184,11 @@ class Readings:
 
     def commit(self, study: str, reader: str, months: float) -> Reading:
         """Keeps a reader's own age, once: ValueError where she has committed before."""
-        before = self.reading(study, reader)
-        if before.committed is not None:
-            raise ValueError("committed already")
-        return self._keep(replace(before, committed=now(), own_months=months))
+        return self._once("committed", Reading(study, reader, committed=now(), own_months=months))
 
     def sign(self, reading: Reading) -> Reading:
         """Signs a decision, once: ValueError where it was signed before."""
-        if self.reading(reading.study, reading.reader).signed is not None:
-            raise ValueError("signed already")
-        return self._keep(replace(reading, signed=now()))
+        return self._once("signed", replace(reading, signed=now()))
 
     def keep_correction(self, correction: Correction) -> None:
         """Keeps a correction in place of the one before."""
@@ -220,9 +215,19 @@ class Readings:
             rows = {row["id"]: _study(row) for row in connection.execute("SELECT * FROM study")}
         return [(rows[reading.study], reading) for reading in readings]
 
-    def _keep(self, reading: Reading) -> Reading:
+    def _once(self, step: str, reading: Reading) -> Reading:
+        """Writes a reading unless this step of it was taken before, also where two requests come at once."""
+        values = asdict(reading)
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        changes = ", ".join(f"{name} = excluded.{name}" for name in values if name not in ("study", "reader"))
         with self._open() as connection:
-            _insert(connection, "reading", asdict(reading), "OR REPLACE")
+            changed = connection.execute(
+                f"INSERT INTO reading ({names}) VALUES ({marks}) ON CONFLICT (study, reader) "
+                f"DO UPDATE SET {changes} WHERE reading.{step} IS NULL",
+                tuple(values.values()),
+            ).rowcount
+        if changed != 1:
+            raise ValueError(f"{step} already")
         return reading
 
 

@@ -1,0 +1,75 @@
+"""`carpal serve` and `carpal report` from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from carpal.cli import main
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, engine: Any) -> None:
+    """The command line gets the engine that answers what it is told."""
+    monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *args, **kwargs: engine)
+
+
+@pytest.mark.usefixtures("told")
+def test_report_writes_the_same_page_twice(tmp_path: Path, hand_png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dates = ["--birth-date", "2010-01-01", "--study-date", "2020-07-01", "--height", "140", "--language", "de"]
+    for name in ("a.pdf", "b.pdf"):
+        assert main(["report", str(hand_png), "--sex", "female", *dates, "--out", str(tmp_path / name)]) == 0
+    assert "10 years (120.0 months)" in capsys.readouterr().out
+    first = (tmp_path / "a.pdf").read_bytes()
+    assert first.startswith(b"%PDF-")
+    assert first == (tmp_path / "b.pdf").read_bytes()
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize(
+    ("extra", "code", "words"),
+    [
+        ([], 3, "sex is needed"),
+        (["--sex", "male", "--birth-date", "1.2.2010"], 2, "is no date"),
+        (["--sex", "male", "--birth-date", "2020-01-01", "--study-date", "2010-01-01"], 2, "before the birth"),
+        (["--sex", "male", "--height", "1.4"], 2, "lies between"),
+    ],
+)
+def test_report_says_what_is_wrong(
+    tmp_path: Path, hand_png: Path, capsys: pytest.CaptureFixture[str], extra: list[str], code: int, words: str
+) -> None:
+    assert main(["report", str(hand_png), *extra, "--out", str(tmp_path / "r.pdf")]) == code
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "r.pdf").exists()
+
+
+def test_report_never_overwrites_the_radiograph(hand_png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(hand_png), "--sex", "male", "--out", str(hand_png)]) == 2
+    assert "would be overwritten" in capsys.readouterr().err
+
+
+def test_tokens_are_made_listed_and_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", str(tmp_path / "data")]
+    assert main(["serve", *data, "--add-token", "anna", "--role", "admin"]) == 0
+    token = capsys.readouterr().out.strip()
+    assert len(token) >= 43
+    assert main(["serve", *data, "--tokens"]) == 0
+    assert capsys.readouterr().out == "anna  admin\n"
+    assert main(["serve", *data, "--add-token", "anna"]) == 2
+    assert "already" in capsys.readouterr().err
+    assert main(["serve", *data, "--remove-token", "anna"]) == 0
+    assert main(["serve", *data, "--remove-token", "anna"]) == 2
+
+
+@pytest.mark.usefixtures("told")
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [(["--host", "0.0.0.0"], "nobody has a token"), (["--port", "99999"], "port"), (["--rate", "0"], "rate")],
+)
+def test_serve_refuses_what_is_unsafe_or_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], extra: list[str], words: str
+) -> None:
+    assert main(["serve", "--data", str(tmp_path / "data"), *extra]) == 2
+    assert words in capsys.readouterr().err
