@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -79,6 +82,25 @@ def build(tmp_path: Path, engine: ToldEngine) -> Iterator[Callable[..., TestClie
 def client(build: Callable[..., TestClient]) -> TestClient:
     """The service as `carpal serve` starts it: loopback, no tokens."""
     return build()
+
+
+@pytest.fixture
+def address(tmp_path: Path, engine: Any) -> Iterator[str]:
+    """A service on a free port, in a thread."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    app = create_app(Settings(tmp_path / "data", port=port, rate=100_000), engine)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + 60
+    while not server.started and time.monotonic() < end:
+        time.sleep(0.05)
+    assert server.started
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
 
 
 @pytest.fixture

@@ -56,14 +56,14 @@ def run_serve(arguments: Namespace) -> int:
     """Runs the service until it is interrupted, or changes its tokens."""
     from carpal.optional import need
 
-    for package in ("fastapi", "uvicorn", "multipart", "jinja2"):
+    if arguments.add_token or arguments.remove_token or arguments.tokens:
+        return _tokens(arguments)
+    for package in ("fastapi", "uvicorn", "python_multipart", "jinja2"):
         need(package, feature="Serving", extra="serve")
     from carpal.inference.engine import open_engine
     from carpal.service.app import serve
     from carpal.service.settings import MIB, Settings
 
-    if arguments.add_token or arguments.remove_token or arguments.tokens:
-        return _tokens(arguments)
     settings = Settings(
         data=arguments.data,
         host=arguments.host,
