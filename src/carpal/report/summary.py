@@ -57,12 +57,17 @@ class Summary:
     words: Words
 
     @property
+    def height_span(self) -> str:
+        """The adult height in cm, as a range where the bone age has an interval."""
+        return "" if self.height is None else span(self.height.low, self.height.high)
+
+    @property
     def height_sentence(self) -> str:
         """The adult height in one sentence, for the PDF."""
         if self.height is None:
             return self.height_note
         title = self.words.gettext("Adult height")
-        return f"{title}: {span(self.height.low, self.height.high)} cm. {self.height_note}"
+        return f"{title}: {self.height_span} cm. {self.height_note}"
 
     @staticmethod
     def group_of(region: str) -> str:
@@ -187,7 +192,10 @@ def _height(assessment: Assessment, child: Child, words: Words) -> tuple[AdultHe
     except GrowthError as error:
         return None, str(error)
     lines = [
-        words.gettext("From %(height).1f cm and %(factor).1f %% of adult height at this bone age. %(rule)s %(source)s")
+        words.gettext(
+            "From %(height).1f cm and %(factor).1f %% of adult height at this bone age. "
+            "Group: %(rule)s. Source: %(source)s."
+        )
         % {"height": child.height_cm, "factor": found.factor, "rule": found.rule, "source": found.citation},
         *found.notes,
     ]
