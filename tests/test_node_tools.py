@@ -37,7 +37,7 @@ def hand_dcm(tmp_path: Path, drawn_hand: Radiograph) -> Path:
 
 
 def delivered(node: Node, number: int) -> bool:
-    return kit.wait_for(lambda: node.jobs.counts()[State.DELIVERED] == number, 30)
+    return kit.wait_for(lambda: node.jobs.counts()[State.DELIVERED] == number)
 
 
 def test_dcmtk_sends_and_its_archive_gets_one_report_each(tmp_path: Path) -> None:
