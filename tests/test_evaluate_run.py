@@ -30,10 +30,13 @@ class FakeEngine:
     calibration = None
 
     def __init__(self, shift: tuple[float, float] = (0.0, 0.0)) -> None:
-        self.shift = shift
+        self.shift, self.calls = shift, 0
 
     def run(self, image_HW: NDArray[np.uint8], male: bool) -> Reading:
         centres_R2 = CENTRES * [WIDTH * 2, HEIGHT * 2] + self.shift
+        self.calls += 1
+        if self.calls % 2 == 0:  # every second view is the mirror image of the first
+            centres_R2 = np.stack([image_HW.shape[1] - centres_R2[:, 0], centres_R2[:, 1]], axis=-1)
         boxes_R4 = np.concatenate([centres_R2 - 16, centres_R2 + 16], axis=-1).astype(np.float32)
         months = 130.0 if male else 100.0
         probabilities_K = (np.arange(RANKS - 1) < months).astype(np.float32)

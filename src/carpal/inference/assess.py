@@ -16,6 +16,7 @@ from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.inference.views import read_views
 from carpal.trust import refusal, two_hands
 from carpal.trust.limits import Limits
+from carpal.trust.reasons import refuse
 from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
 
 LOW_SCORE: Final = 0.3
@@ -109,9 +110,11 @@ def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
 def _refuse_picture(radiograph: Radiograph, engine: Engine) -> Refusal | None:
     """Checks that need no network; those of the looks need limits, which come with the weights."""
     limits = limits_of(engine)
-    refused = refusal.check_stated(radiograph) or (limits and refusal.check_picture(radiograph, limits))
+    refused = refusal.check_stated(radiograph)
+    if refused is None and limits is not None:
+        refused = refusal.check_picture(radiograph, limits)
     if refused is None and two_hands.split(radiograph.pixels_HW) is not None:
-        return refusal.refuse("two-hands", radiograph.source, "two halves with a hand each")
+        return refuse("two-hands", radiograph.source, "two halves with a hand each")
     return refused
 
 

@@ -45,7 +45,7 @@ def _range(pixels_HW: Pixels) -> tuple[float, float]:
 def _like(values_HW: NDArray[Any], pixels_HW: Pixels) -> Pixels:
     if np.issubdtype(pixels_HW.dtype, np.integer):
         info = np.iinfo(pixels_HW.dtype)
-        return np.clip(np.rint(values_HW), info.min, info.max).astype(pixels_HW.dtype)
+        values_HW = np.clip(np.rint(values_HW), info.min, info.max)
     kept_HW: Pixels = values_HW.astype(pixels_HW.dtype)
     return kept_HW
 
