@@ -193,7 +193,7 @@ def echo(port: int, title: str = "TESTER", seconds: float = 5) -> bool:
     return answered
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether it comes true in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

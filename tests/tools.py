@@ -30,7 +30,7 @@ def tool(name: str) -> str:
     return path
 
 
-def run(name: str, *words: str | Path, seconds: float = 60) -> subprocess.CompletedProcess[str]:
+def run(name: str, *words: str | Path, seconds: float = 180) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end; output and exit code are the caller's business."""
     return subprocess.run([tool(name), *map(str, words)], capture_output=True, text=True, timeout=seconds)
 
