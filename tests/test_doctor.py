@@ -64,6 +64,12 @@ def test_a_broken_file_is_the_only_fault(tmp_path: Path) -> None:
     assert list(faults(tmp_path / "node.toml")) == ["config"]
 
 
+def test_a_folder_that_is_missing_is_told_and_not_made(path: Path) -> None:
+    (path.parent / "node").rmdir()
+    assert "create it for the node's user" in faults(path)["folder"]
+    assert not (path.parent / "node").exists()
+
+
 def test_nobody_who_sends_or_receives_is_a_fault(path: Path) -> None:
     path.write_text(path.read_text().replace("results = true", ""))
     assert "results go nowhere" in faults(path)["config"]

@@ -147,6 +147,8 @@ def _audit(config: NodeConfig) -> str:
 
 
 def _queue(config: NodeConfig) -> str:
+    if not config.node.folder.is_dir():
+        return "there is none yet"
     with Jobs(config.node.folder, config.queue_limits()) as jobs:
         counts, deliveries = jobs.counts(), Outbox(jobs).counts()
         dead = [f"{job.id} ({job.code})" for job in jobs.latest(State.DEAD, limit=3)]
