@@ -32,7 +32,7 @@ def test_no_answer_is_a_server_error(address: str) -> None:
             @BOUNDED
             @given(case=operation.as_strategy(generation_mode=mode))
             def run(case: schemathesis.Case) -> None:
-                case.call_and_validate(checks=CHECKS)
+                case.call_and_validate(checks=CHECKS, timeout=60)
 
             try:
                 run()
