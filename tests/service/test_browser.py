@@ -151,12 +151,16 @@ def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Pag
     assert box
     page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4)
     page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] + 36, box["y"] + box["height"] - 14, steps=4)
+    page.mouse.move(box["x"] + box["width"] - 44, box["y"] + box["height"] - 14, steps=4)
     page.mouse.up()
     moved = page.locator('#overlay g[data-region="Wrist"] rect').bounding_box()
     assert moved
-    assert moved["x"] - box["x"] == pytest.approx(40, abs=3)
+    assert moved["x"] - box["x"] == pytest.approx(-40, abs=3)
     assert moved["y"] - box["y"] == pytest.approx(-10, abs=3)
+    page.mouse.move(moved["x"] + 4, moved["y"] + moved["height"] - 4)
+    page.mouse.down()
+    page.mouse.move(moved["x"] + 900, moved["y"] - 900)  # however far it is dragged, it stays on the radiograph
+    page.mouse.up()
     page.select_option("#which", "DIP2")
     page.select_option("#really", "DIP4")
     page.click("#redo .button >> nth=0")

@@ -70,10 +70,12 @@ def study_view(desk: Desk, study: Study, user: User, language: str) -> dict[str,
 
 
 def _data(shown: Summary | None, desk: Desk, study: Study, words: Any) -> dict[str, Any]:
-    """What the viewer needs: the original's width, and the regions where they may be seen."""
+    """What the viewer needs: the original's size, and the regions where they may be seen."""
     regions = shown.assessment.regions if shown else ()
+    height, width = desk.studies.radiograph(study).pixels_HW.shape
     return {
-        "width": desk.studies.radiograph(study).pixels_HW.shape[1],
+        "width": width,
+        "height": height,
         "regions": [
             {
                 "name": region.name,

@@ -222,7 +222,10 @@ function choose(name) {
 function move(name, x, y) {
   const by = 1 / (place().scale * factor());
   const region = regionOf(name);
-  region.box = region.box.map((value, index) => value + by * (index % 2 ? y : x));
+  const [x1, y1, x2, y2] = region.box;
+  const right = Math.min(Math.max(by * x, -x1), data.width - x2);
+  const down = Math.min(Math.max(by * y, -y1), data.height - y2);
+  region.box = [x1 + right, y1 + down, x2 + right, y2 + down];
   changed(name);
 }
 
