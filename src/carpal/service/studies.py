@@ -38,6 +38,8 @@ IDLE_SECONDS: Final = 0.5
 NAME: Final = "the radiograph"
 """What a file is called in errors: its own name may hold a patient's."""
 SMALLEST_BOX: Final = 4
+AT_ONCE: Final = 4
+"""Radiographs that are read at the same time: while one is prepared, the network reads another."""
 KEPT: Final = 4
 """Decoded radiographs that are kept in memory, for the viewer's next question."""
 
@@ -64,7 +66,7 @@ class Studies:
         self.readings = Readings(folder / "readings.sqlite")
         self.jobs = Jobs(folder, Limits(min_free=256 * 2**20, first_delay=5))
         self.engine = engine
-        self._engine_lock, self._wake = threading.Lock(), threading.Event()
+        self._reading, self._wake = threading.BoundedSemaphore(AT_ONCE), threading.Event()
         self._radiographs: OrderedDict[str, Radiograph] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._stop = threading.Event()
@@ -150,7 +152,7 @@ class Studies:
         for name, box in boxes.items():
             boxes_R4[INDEX[name]] = box
         check_boxes(boxes_R4, radiograph.pixels_HW.shape)
-        with self._engine_lock:
+        with self._reading:
             assessment = assess(radiograph, Sex(study.sex), self.engine, boxes_R4)
         note = f"regions put right by hand: {', '.join(name for name in REGIONS if name in boxes)}"
         assessment = replace(assessment, warnings=(*assessment.warnings, note))
@@ -211,7 +213,7 @@ class Studies:
 
         radiograph = read_radiograph(data, NAME)
         chosen = choose_sex(radiograph, to_sex(sex))
-        with self._engine_lock:
+        with self._reading:
             return replace(assess(radiograph, chosen, self.engine), image=file)
 
     def delete(self, study: Study) -> None:
@@ -262,7 +264,7 @@ class Studies:
         if study is None:
             raise UnreadableImage(f"{NAME}: it was deleted before it was read. Upload it again")
         radiograph = self.radiograph(study)
-        with self._engine_lock:
+        with self._reading:
             assessment = assess(radiograph, Sex(job.meta["sex"]), self.engine)
         self.jobs.finish(job, to_plain(assessment))
 
