@@ -90,10 +90,11 @@ def _head(canvas: Any, summary: Summary, words: Words) -> float:
     top -= 94
     _rule(canvas, top)
     _text(canvas, MARGIN, top - 16, words.gettext("Bone age"), FONT, 9, SOFT)
-    unit = words.gettext("months")
-    age = f"{years(assessment.months or 0, words)}  ({assessment.months:.1f} {unit})"
-    _text(canvas, MARGIN, top - 36, age, BOLD, 18)
-    left = MARGIN + WIDTH * 0.56
+    age, unit = years(assessment.months or 0, words), words.gettext("months")
+    _text(canvas, MARGIN, top - 36, age, BOLD, 17)
+    beside = MARGIN + canvas.stringWidth(_latin(age), BOLD, 17) + 8
+    _text(canvas, beside, top - 36, f"{assessment.months:.1f} {unit}", FONT, 11, SOFT)
+    left = MARGIN + PICTURE_WIDTH + GAP
     lines = [summary.interval_note]
     if summary.score is not None:
         title = words.gettext("z-score")
