@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.intervals": BASE | {"data", "trust"},
     "evaluation.calibrate": BASE | {"inference", "imaging", "data", "trust"},
     "inference": BASE | {"imaging", "trust"},
-    **dict.fromkeys(WITH_TORCH, BASE | {"imaging", "model", "baselines"}),
+    **dict.fromkeys(WITH_TORCH, BASE | {"imaging", "trust", "model", "baselines"}),
     "training": BASE | {"imaging", "data", "model", "baselines", "evaluation"},
     "growth": BASE,
     "trust": BASE | {"imaging"},

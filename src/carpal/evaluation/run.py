@@ -96,20 +96,25 @@ def evaluate(
 
         engine = open_engine(weights, backend)
     readings = read_all(rows, files, references, engine, may_refuse)
-    report = {
+    report = _report(readings, engine, regions is not None)
+    report["command"] = _command(images, table, out, regions, weights, backend, may_refuse)
+    _write(out, readings, report)
+    return report
+
+
+def _report(readings: Readings, engine: Engine, with_regions: bool) -> dict[str, Any]:
+    """Everything of report.json but the command."""
+    return {
         **_age_report(readings.predictions),
-        "regions": boxes.score(readings.hands) if regions else None,
+        "regions": boxes.score(readings.hands) if with_regions else None,
         "interval": intervals.report(engine.calibration, readings.read, readings.assessments),
         "model": asdict(engine.model),
         "carpal": carpal.__version__,
-        "command": _command(images, table, out, regions, weights, backend, may_refuse),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "n_refused": len(readings.refused),
         "refused": [failure._asdict() for failure in readings.refused],
         "failures": [failure._asdict() for failure in readings.failures],
     }
-    _write(out, readings, report)
-    return report
 
 
 def exit_code(report: dict[str, Any]) -> int:
