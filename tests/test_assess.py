@@ -41,7 +41,7 @@ def test_the_engine_sees_a_padded_image_its_mirror_image_and_the_sex(
     assess(drawn_hand, Sex.MALE, engine)
     assess(drawn_hand, Sex.FEMALE, engine)
     (image_HW, _), (mirrored_HW, _), *_ = engine.asked
-    assert (image_HW.shape, image_HW.dtype) == ((128, 128), np.uint8)
+    assert (image_HW.shape, image_HW.dtype) == ((128, 128), np.float32)
     np.testing.assert_array_equal(mirrored_HW, image_HW[:, ::-1])
     assert [male for _, male in engine.asked] == [True, True, False, False]
 

@@ -35,7 +35,7 @@ def copied_onnx(tiny_onnx: Path, tmp_path: Path) -> Path:
     return tmp_path / tiny_onnx.name
 
 
-def onnx_with(folder: Path, image_type: str = "UINT8", logits: int = 228, months: str = "months") -> Path:
+def onnx_with(folder: Path, image_type: str = "FLOAT", logits: int = 228, months: str = "months") -> Path:
     """An ONNX file that keeps our contract but for the arguments: months and probabilities are constants."""
     onnx = pytest.importorskip("onnx")
     kinds, make = onnx.TensorProto, onnx.helper
@@ -128,7 +128,7 @@ def test_bytes_that_are_no_onnx_file_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "broken", [{"image_type": "FLOAT"}, {"logits": 240}, {"months": "age"}], ids=["input", "logits", "output"]
+    "broken", [{"image_type": "UINT8"}, {"logits": 240}, {"months": "age"}], ids=["input", "logits", "output"]
 )
 def test_an_onnx_file_of_another_architecture_is_refused(tmp_path: Path, broken: dict[str, Any]) -> None:
     pytest.importorskip("onnxruntime")

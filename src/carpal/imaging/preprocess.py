@@ -49,11 +49,17 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Prepared:
-    """The network's view of a radiograph, not yet padded: uint8, bones bright, long side `long_side`."""
+    """The network's view of a radiograph, not yet padded: bones bright, grey values 0..255, long side `long_side`."""
 
-    pixels_HW: NDArray[np.uint8]
+    grey_HW: NDArray[np.float32]
+    """As the network reads it. Not rounded: half a level of noise can move an age by a month (docs/log.md)."""
     geometry: Geometry
     inverted: bool
+
+    @property
+    def pixels_HW(self) -> NDArray[np.uint8]:
+        """Rounded to 8 bits: what a store keeps and training reads."""
+        return np.rint(self.grey_HW).astype(np.uint8)
 
 
 def preprocess(pixels_HW: NDArray[Any], long_side: int = LONG_SIDE, aspect: float | None = None) -> Prepared:
@@ -68,11 +74,11 @@ def preprocess(pixels_HW: NDArray[Any], long_side: int = LONG_SIDE, aspect: floa
     new_width = max(1, round(long_side * min(1.0, aspect)))
     new_height = max(1, round(long_side * min(1.0, 1.0 / aspect)))
     resized = Image.fromarray(grey_HW).resize((new_width, new_height), Image.Resampling.BILINEAR)
-    prepared_HW = np.clip(np.rint(np.asarray(resized)), 0, 255).astype(np.uint8)
+    prepared_HW = np.clip(np.asarray(resized, np.float32), 0, 255)
     return Prepared(prepared_HW, Geometry(new_width / width, new_height / height), inverted)
 
 
-def pad(pixels_HW: NDArray[np.uint8], stride: int = STRIDE) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+def pad(pixels_HW: NDArray[Any], stride: int = STRIDE) -> tuple[NDArray[Any], tuple[int, int]]:
     """Adds black on all sides until height and width are multiples of `stride`; returns (padded, (left, top))."""
     height, width = pixels_HW.shape
     more_y, more_x = -height % stride, -width % stride

@@ -84,7 +84,7 @@ def assess(
         return _refused(radiograph, sex, engine, refused)
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
     given_R4 = None if boxes_original_R4 is None else prepared.geometry.to_prepared(boxes_original_R4)
-    reading, turns = read_views(engine, prepared.pixels_HW, sex is Sex.MALE, given_R4)
+    reading, turns = read_views(engine, prepared.grey_HW, sex is Sex.MALE, given_R4)
     refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
     if refused is not None:
         return _refused(radiograph, sex, engine, refused)
@@ -122,7 +122,7 @@ def _refuse_reading(reading: Reading, prepared: Prepared, radiograph: Radiograph
     limits = limits_of(engine)
     if limits is None or reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
         return None
-    height, width = prepared.pixels_HW.shape
+    height, width = prepared.grey_HW.shape
     found = refusal.find(reading.boxes_R4, reading.scores_R, reading.region_months_R, reading.months, (height, width))
     return refusal.check_reading(found, limits, radiograph.source)
 

@@ -19,11 +19,11 @@ from carpal.types import ModelId
 
 
 class Deployed(nn.Module):
-    """ALA-Net as it is used: grey bytes and sex in, months and regions out.
+    """ALA-Net as it is used: grey values and sex in, months and regions out.
 
-    `image` uint8 (B, 1, H, W) and `male` float (B). Returns months (B), probabilities (B, 228) and, where the network
-    names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17) and each region's months (B, 17); then it
-    also takes `given_boxes` (B, 17, 4) that replace its own, NaN for those that it is to find itself.
+    `image` (B, 1, H, W), 0..255, and `male` (B), both float. Returns months (B), probabilities (B, 228) and, where the
+    network names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17) and each region's months (B, 17); it
+    then also takes `given_boxes` (B, 17, 4) that replace its own, NaN for those that it is to find itself.
     """
 
     def __init__(self, network: ALANet) -> None:
@@ -54,7 +54,7 @@ class EagerEngine:
         network, _ = load(info.path)
         self._network = Deployed(network)
 
-    def run(self, image_HW: NDArray[np.uint8], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
+    def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
         given_BR4 = None if boxes_R4 is None else boxes_R4[None]
         months_1, *rest = run_eager(self._network, image_HW[None, None], np.array([male], np.float32), given_BR4)

@@ -46,8 +46,8 @@ class Engine(Protocol):
     def calibration(self) -> Calibration | None:
         """What gives each age its interval; None where the weights' sidecar holds none."""
 
-    def run(self, image_HW: NDArray[np.uint8], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
-        """Reads one prepared image whose sides are multiples of 32 (`imaging.preprocess.pad`).
+    def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
+        """Reads one prepared image, grey values 0..255, whose sides are multiples of 32 (`imaging.preprocess.pad`).
 
         `boxes_R4`, in prepared pixels, replaces the regions that the network would find; NaN leaves one to it.
         """
@@ -81,9 +81,9 @@ def open_engine(weights: str | Path = "alanet", backend: str = "onnx", threads: 
 
 
 def check_input(image_HW: NDArray[Any], boxes_R4: NDArray[Any] | None = None) -> None:
-    """Our own mistake, not the user's, when this fails: engines take uint8, H x W, multiples of 32."""
+    """Our own mistake, not the user's, when this fails: engines take uint8 or float32, H x W, multiples of 32."""
     assert image_HW.ndim == 2, f"an engine reads H x W, got shape {image_HW.shape}"
-    assert image_HW.dtype == np.uint8, f"an engine reads uint8, got {image_HW.dtype}"
+    assert image_HW.dtype in (np.uint8, np.float32), f"an engine reads uint8 or float32, got {image_HW.dtype}"
     assert not any(side % 32 for side in image_HW.shape), f"sides must be multiples of 32, got {image_HW.shape}"
     assert boxes_R4 is None or boxes_R4.shape == (len(REGIONS), 4), f"boxes are R x 4, got {np.shape(boxes_R4)}"
 

@@ -6,6 +6,8 @@ move. A masked region takes the grey of its own rim, as if nothing but soft tiss
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +26,7 @@ def explain(radiograph: Radiograph, sex: Sex, engine: Engine) -> Explanation:
     assessment = assess(radiograph, sex, engine)
     if not assessment.regions:
         return Explanation(assessment, ())
-    prepared_HW = preprocess(radiograph.pixels_HW, engine.long_side).pixels_HW
+    prepared_HW = preprocess(radiograph.pixels_HW, engine.long_side).grey_HW
     male = sex is Sex.MALE
     reading, turns = read_views(engine, prepared_HW, male)
     assert reading.boxes_R4 is not None, "an assessment with regions comes from a reading with boxes"
@@ -36,7 +38,7 @@ def explain(radiograph: Radiograph, sex: Sex, engine: Engine) -> Explanation:
     return Explanation(assessment, tuple(effects))
 
 
-def mask(pixels_HW: NDArray[np.uint8], box_4: NDArray[np.float32]) -> NDArray[np.uint8]:
+def mask(pixels_HW: NDArray[Any], box_4: NDArray[np.float32]) -> NDArray[Any]:
     """A copy in which a box (x1, y1, x2, y2) holds the median of its own rim; a box outside the image changes nothing.
 
     Coordinates are rounded outwards and cut to the image.
@@ -52,9 +54,7 @@ def mask(pixels_HW: NDArray[np.uint8], box_4: NDArray[np.float32]) -> NDArray[np
     return masked_HW
 
 
-def _read(
-    engine: Engine, pixels_HW: NDArray[np.uint8], male: bool, turns: int, boxes_R4: NDArray[np.float32]
-) -> Reading:
+def _read(engine: Engine, pixels_HW: NDArray[Any], male: bool, turns: int, boxes_R4: NDArray[np.float32]) -> Reading:
     """The image and its mirror image, as `assess` reads them, with these boxes."""
     first, second = (
         read_view(engine, pixels_HW, male, turns, mirrored=mirrored, boxes_R4=boxes_R4) for mirrored in (False, True)

@@ -91,7 +91,7 @@ def to_onnx(deployed: Deployed, long_side: int) -> bytes:
 
     batch, rows, columns = (torch.export.Dim(name, min=1, max=top) for name, top in _DIMENSIONS.items())
     sizes = {"image": {0: batch, 2: 32 * rows, 3: 32 * columns}, "male": {0: batch}}
-    image = torch.zeros(2, 1, long_side, max(32, long_side * 3 // 4 // 32 * 32), dtype=torch.uint8)
+    image = torch.zeros(2, 1, long_side, max(32, long_side * 3 // 4 // 32 * 32))
     example: tuple[torch.Tensor, ...] = (image, torch.zeros(2))
     if deployed.regions:
         sizes["given_boxes"] = {0: batch}

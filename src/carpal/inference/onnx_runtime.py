@@ -16,7 +16,7 @@ from carpal.optional import need
 from carpal.trust.limits import Limits
 from carpal.types import RANKS, ModelId
 
-INPUTS: Final = {"image": "tensor(uint8)", "male": "tensor(float)"}
+INPUTS: Final = {"image": "tensor(float)", "male": "tensor(float)"}
 REGION_INPUTS: Final = {"given_boxes": "tensor(float)"}
 OUTPUTS: Final = ("months", "probabilities")
 REGION_OUTPUTS: Final = ("boxes", "scores", "region_months")
@@ -36,9 +36,9 @@ class OnnxEngine:
         self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]
         check_contract(self._session, str(info.path), self._outputs)
 
-    def run(self, image_HW: NDArray[np.uint8], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
+    def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
-        feed = {"image": image_HW[None, None], "male": np.array([male], np.float32)}
+        feed = {"image": image_HW[None, None].astype(np.float32), "male": np.array([male], np.float32)}
         if "boxes" in self._outputs:
             feed["given_boxes"] = (no_boxes(1) if boxes_R4 is None else boxes_R4[None]).astype(np.float32)
         try:

@@ -66,7 +66,9 @@ def measure(deployed: Deployed, content: bytes, long_side: int, limits: Limits) 
 def compare(deployed: Deployed, session: Any, image_B1HW: NDArray[Any], male_B: NDArray[Any]) -> Differences:
     """The absolute differences of every output on one batch, by the output's name."""
     names = [value.name for value in session.get_outputs()]
-    feed = {"image": image_B1HW, "male": male_B} | ({"given_boxes": no_boxes(len(male_B))} if deployed.regions else {})
+    feed = {"image": image_B1HW.astype(np.float32), "male": male_B}
+    if deployed.regions:
+        feed["given_boxes"] = no_boxes(len(male_B))
     found = dict(zip(names, session.run(names, feed), strict=True))
     given = torch.from_numpy(found["boxes"]) if deployed.regions else None
     with torch.inference_mode():

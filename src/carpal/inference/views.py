@@ -23,7 +23,7 @@ Boxes = NDArray[Any]
 
 
 def read_views(
-    engine: Engine, pixels_HW: NDArray[np.uint8], male: bool, boxes_R4: Boxes | None = None
+    engine: Engine, pixels_HW: NDArray[Any], male: bool, boxes_R4: Boxes | None = None
 ) -> tuple[Reading, int]:
     """Reads a prepared image; boxes are in its own pixels. The number is how many quarter turns (0-3) it took.
 
@@ -35,7 +35,7 @@ def read_views(
     return average(first, read_view(engine, pixels_HW, male, turns, mirrored=True, boxes_R4=boxes_R4)), turns
 
 
-def read_upright(engine: Engine, pixels_HW: NDArray[np.uint8], male: bool) -> tuple[Reading, int]:
+def read_upright(engine: Engine, pixels_HW: NDArray[Any], male: bool) -> tuple[Reading, int]:
     """The reading of the surest quarter turn, and that turn; three of them are only read where the first is unsure."""
     as_it_came = read_view(engine, pixels_HW, male)
     if surety(as_it_came) >= SURE:
@@ -47,7 +47,7 @@ def read_upright(engine: Engine, pixels_HW: NDArray[np.uint8], male: bool) -> tu
 
 def read_view(
     engine: Engine,
-    pixels_HW: NDArray[np.uint8],
+    pixels_HW: NDArray[Any],
     male: bool,
     turns: int = 0,
     mirrored: bool = False,

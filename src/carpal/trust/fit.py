@@ -115,10 +115,10 @@ def look(case: Case, engine: Engine | None = None) -> Seen:
     if engine is None:
         return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), None)
     prepared = preprocess(case.radiograph.pixels_HW, engine.long_side)
-    reading, _ = read_views(engine, prepared.pixels_HW, case.male)
+    reading, _ = read_views(engine, prepared.grey_HW, case.male)
     found = None
     if reading.boxes_R4 is not None and reading.scores_R is not None and reading.region_months_R is not None:
-        height, width = prepared.pixels_HW.shape
+        height, width = prepared.grey_HW.shape
         values = reading.boxes_R4, reading.scores_R, reading.region_months_R
         found = refusal.find(*values, reading.months, (height, width))
     return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), found)
