@@ -26,6 +26,8 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 1.0, 99.0
 MIDDLE = 0.15
 """The middle of the picture leaves out this share at each edge: markers, collimator borders and frames sit there."""
 POLARITY_SIDE = 160
+SOFTNESS = 0.6
+"""Prepared pixels; chosen on radiographs of fold 1 (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,20 @@ def preprocess(pixels_HW: NDArray[Any], long_side: int = LONG_SIDE, aspect: floa
     resized = Image.fromarray(grey_HW).resize((new_width, new_height), Image.Resampling.BILINEAR)
     prepared_HW = np.clip(np.asarray(resized, np.float32), 0, 255)
     return Prepared(prepared_HW, Geometry(new_width / width, new_height / height), inverted)
+
+
+def soften(grey_HW: NDArray[Any]) -> NDArray[np.float32]:
+    """As sharp as the examples of training, which are all resampled by `augment`: a Gaussian of `SOFTNESS` pixels."""
+    weights_5 = np.exp(-0.5 * (np.arange(-2, 3) / SOFTNESS) ** 2)
+    weights_5 /= weights_5.sum()
+    soft_HW = np.asarray(grey_HW, np.float32)
+    for axis in (0, 1):
+        margin = [(2, 2) if side == axis else (0, 0) for side in (0, 1)]
+        wide_HW = np.moveaxis(np.pad(soft_HW, margin, mode="edge"), axis, 0)
+        length = soft_HW.shape[axis]
+        mixed_HW = sum(weight * wide_HW[i : i + length] for i, weight in enumerate(weights_5))
+        soft_HW = np.moveaxis(np.asarray(mixed_HW, np.float32), 0, axis)
+    return soft_HW
 
 
 def pad(pixels_HW: NDArray[Any], stride: int = STRIDE) -> tuple[NDArray[Any], tuple[int, int]]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from carpal.imaging.preprocess import pad
+from carpal.imaging.preprocess import pad, soften
 from carpal.inference.engine import Engine, Reading
 
 SURE: Final = 0.4
@@ -54,7 +54,7 @@ def read_view(
     boxes_R4: Boxes | None = None,
 ) -> Reading:
     """Reads `pixels_HW` after quarter turns and a mirroring; boxes, given and found, are in pixels of `pixels_HW`."""
-    upright_HW = np.rot90(pixels_HW, turns)
+    upright_HW = np.rot90(soften(pixels_HW), turns)
     padded_HW, (left, top) = pad(upright_HW[:, ::-1] if mirrored else upright_HW)
     offset_4 = np.array([left, top, left, top], np.float32)
     height, width = upright_HW.shape
