@@ -211,3 +211,18 @@ def test_intensity_keeps_black_black_and_the_order_of_greys() -> None:
 def test_the_canvas_holds_a_usual_radiograph(long_side: int, canvas: tuple[int, int]) -> None:
     assert augment.canvas_size(long_side) == canvas
     assert canvas[1] / canvas[0] >= 0.78
+
+
+def test_noise_has_a_strength_of_its_own_in_each_example_and_is_the_same_for_the_same_seed() -> None:
+    grey = Picture(
+        torch.full((1, 1, *CANVAS), 128.0), torch.tensor([CANVAS]), torch.zeros(1, 1, 2), torch.ones(1, 1).bool()
+    )
+    setting = Augment(flip=0.0, scale=0.0, noise=4.0)
+    seeds = list(range(20))
+    image = augment.apply(stack([grey] * 20), seeds, setting, CANVAS)[0]
+    spread = (image - 128).flatten(1).std(1)
+    assert bool((spread < 4.2).all()), "no more than the largest"
+    assert float(spread.max() - spread.min()) > 1.0
+    assert float((image - 128).mean().abs()) < 0.1
+    alone = augment.apply(grey, [7], setting, CANVAS)[0]
+    assert torch.equal(alone[0], image[7]), "whatever the batch"

@@ -30,7 +30,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"augment": Augment(scale=1.0)}, "augment.scale is 1.0", "from 0 to below 1"),
     ({"augment": Augment(flip=1.5)}, "augment.flip is 1.5", "from 0 to 1"),
     ({"model": ModelConfig(long_side=500)}, "model.long_side is 500", "a multiple of 32"),
-    ({"data": Data(holdout=5)}, "data.holdout is 5", "a fold from 0 to 4"),
+    ({"data": Data(holdout=(5,))}, r"data.holdout is \(5,\)", "some folds from 0 to 4"),
     ({"data": Data(("a",), (-1.0,))}, r"data.repeats is \(-1.0,\)", "0 or more"),
 ]
 
@@ -49,8 +49,8 @@ def test_a_wrong_value_is_refused_with_its_name_and_its_range(parts: dict[str, A
         ("optim.freeze_norm=true", "optim", "freeze_norm", True),
         ("optim.freeze_norm=1", "optim", "freeze_norm", True),
         ("data.regions_only=False", "data", "regions_only", False),
-        ("data.holdout=3", "data", "holdout", 3),
-        ("data.holdout=none", "data", "holdout", None),
+        ("data.holdout=3", "data", "holdout", (3,)),
+        ("data.holdout=0,1", "data", "holdout", (0, 1)),
         ("data.stores=a,b/c", "data", "stores", ("a", "b/c")),
         ("data.stores=", "data", "stores", ()),
         ("schedule.drops=10,20,30", "schedule", "drops", (10, 20, 30)),
@@ -58,7 +58,7 @@ def test_a_wrong_value_is_refused_with_its_name_and_its_range(parts: dict[str, A
     ],
 )
 def test_override_reads_each_type(setting: str, section: str, field: str, value: object) -> None:
-    run = replace(Run(), data=Data(holdout=1, regions_only=True))
+    run = replace(Run(), data=Data(holdout=(1,), regions_only=True))
     changed = override(run, [setting])
     got = getattr(getattr(changed, section), field)
     assert got == value
@@ -85,7 +85,7 @@ def test_override_reaches_the_top_and_applies_in_order() -> None:
         ("optim.lr=fast", "'fast' is not a number"),
         ("optim.batch=8.5", "'8.5' is not a whole number"),
         ("optim.freeze_norm=maybe", "'maybe' is not true or false"),
-        ("data.holdout=first", "'first' is not a whole number or none"),
+        ("data.holdout=first", "'first' is not a list of numbers"),
         ("schedule.drops=1,two", "'1,two' is not a list of numbers"),
         ("optim.batch=0", "optim.batch is 0; it must be at least 1"),
         ("model.regions=some", '"named", "anonymous" or "none", got \'some\''),

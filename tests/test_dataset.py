@@ -91,7 +91,7 @@ def test_the_holdout_appears_in_no_store_as_image_or_thumbnail() -> None:
     ids = list(range(1, 41))
     folds = {number: number % 5 for number in ids if number <= 30}  # the last ten belong to no fold
     pair = (store(ids, folds=folds), store(ids, kind="thumb", folds=folds))
-    mixture = Mixture(pair, (1.0, 2.5), seed=1, holdout=2)
+    mixture = Mixture(pair, (1.0, 2.5), seed=1, holdout=(2,))
     held = {number for number, fold in folds.items() if fold == 2}
     assert len(held) == 6
     everything = seen(mixture, 0, 4 * len(mixture))
@@ -111,7 +111,7 @@ def test_only_hands_that_teach_something_are_used() -> None:
 
 def test_nothing_left_is_an_error() -> None:
     with pytest.raises(DataError, match="No example is left"):
-        Mixture((store([1, 2], folds={1: 0, 2: 0}),), (1.0,), seed=0, holdout=0)
+        Mixture((store([1, 2], folds={1: 0, 2: 0}),), (1.0,), seed=0, holdout=(0,))
     with pytest.raises(DataError, match="No example is left"):
         Mixture((store([1, 2]),), (0.0,), seed=0)
 

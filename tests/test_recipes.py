@@ -33,7 +33,7 @@ def test_the_numbers_are_the_papers() -> None:
     assert run.augment.flip == 0.5
     assert run.augment.scale > 0
     assert (run.augment.rotate, run.augment.shift, run.augment.intensity) == (0, 0, 0), "flip and scale, no more"
-    assert run.data.holdout is None
+    assert run.data.holdout == ()
 
 
 @pytest.mark.parametrize("name", PAPER)

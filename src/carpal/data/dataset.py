@@ -40,13 +40,13 @@ class Batch(NamedTuple):
 class Mixture:
     """Several stores as one endless sequence of examples.
 
-    `repeats` says how often an epoch passes over each store; `holdout` leaves out a fold, in every store.
+    `repeats` says how often an epoch passes over each store; `holdout` leaves out folds, in every store.
     """
 
     stores: tuple[Store, ...]
     repeats: tuple[float, ...]
     seed: int
-    holdout: int | None = None
+    holdout: tuple[int, ...] = ()
     regions_only: bool = False
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class Mixture:
             for i, row in enumerate(store.rows)
             if (row.boneage is not None or known[i])
             and (row.male is not None or row.boneage is None)
-            and (self.holdout is None or row.fold != self.holdout)
+            and row.fold not in self.holdout
             and (known[i] or not self.regions_only)
         ]
         return np.array(usable, np.int64)

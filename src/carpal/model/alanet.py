@@ -98,8 +98,11 @@ class ALANet(nn.Module):
             reduced_BCHW = self.reduction(c4_BCHW)
             if self.config.regions != "none":
                 rpn_output = self.rpn(reduced_BCHW)
-                picked_BR4, scores_BR = self.pick(rpn_output, image_B1HW.shape[-2:])
-                boxes_BR4 = picked_BR4 if boxes_BR4 is None else torch.where(boxes_BR4.isnan(), picked_BR4, boxes_BR4)
+                if hasattr(self, "roi_head") or not self.training:  # the loss of the RPN alone needs no picks
+                    picked_BR4, scores_BR = self.pick(rpn_output, image_B1HW.shape[-2:])
+                    boxes_BR4 = (
+                        picked_BR4 if boxes_BR4 is None else torch.where(boxes_BR4.isnan(), picked_BR4, boxes_BR4)
+                    )
             if hasattr(self, "roi_head") and boxes_BR4 is not None:
                 aligned_BRCSS = roi.roi_align(reduced_BCHW, boxes_BR4, self.config.roi_side, STRIDE)
                 local_BRD = self.roi_head(aligned_BRCSS)

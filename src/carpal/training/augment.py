@@ -1,4 +1,4 @@
-"""Flip, scale, rotation, shift and intensity, on the device; the region points move with the pixels.
+"""Flip, scale, rotation, shift, intensity and noise, on the device; the region points move with the pixels.
 
 Letters: B batch, H W the source pictures (padded to a common size), R regions.
 
@@ -46,6 +46,8 @@ def apply(
     image_B1HW = _warp(source, matrix_B23, canvas)
     tone_B3 = torch.tensor([draw[-3:] for draw in draws], device=device)
     image_B1HW = _tone(image_B1HW, tone_B3)
+    if augment.noise:
+        image_B1HW = _noise(image_B1HW, seeds, augment.noise)
     points_BR2 = source.points_BR2 @ matrix_B23[:, :, :2].transpose(1, 2) + matrix_B23[:, None, :, 2]
     limit_2 = torch.tensor([canvas[1], canvas[0]], device=device)
     known_BR = source.known_BR & ((points_BR2 >= 0) & (points_BR2 <= limit_2)).all(-1)
@@ -97,3 +99,13 @@ def _tone(image_B1HW: Tensor, tone_B3: Tensor) -> Tensor:
         return image_B1HW
     unit = (image_B1HW / 255).clamp(0, 1) ** gamma
     return ((unit * contrast + brightness * (unit > 0)) * 255).clamp(0, 255)
+
+
+def _noise(image_B1HW: Tensor, seeds: list[int], largest: float) -> Tensor:
+    """Gaussian noise on grey values 0..255, each example with a strength of its own, up to `largest`."""
+    noise_B1HW = torch.empty_like(image_B1HW)
+    for example_1HW, seed in zip(noise_B1HW, seeds, strict=True):
+        generator = torch.Generator(image_B1HW.device).manual_seed(seed ^ 1)  # not the numbers of `_draw`
+        strength = largest * torch.rand((), generator=generator, device=image_B1HW.device)
+        example_1HW.normal_(generator=generator).mul_(strength)
+    return (image_B1HW + noise_B1HW).clamp(0, 255)

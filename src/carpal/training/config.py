@@ -20,8 +20,8 @@ class Data:
     """Folders that `carpal prepare` wrote."""
     repeats: tuple[float, ...] = ()
     """Passes over each store an epoch, fractions allowed; empty means once each."""
-    holdout: int | None = None
-    """The fold (0-4) whose hands, radiographs and thumbnails alike, are never trained on."""
+    holdout: tuple[int, ...] = ()
+    """The folds (0-4) whose hands, radiographs and thumbnails alike, are never trained on."""
     regions_only: bool = False
     """Keep only hands with annotated regions (for the detector's own ablation)."""
     ages: bool = True
@@ -42,6 +42,8 @@ class Augment:
     """Largest shift as a share of the canvas, either way, in x and in y."""
     intensity: float = 0.0
     """Largest change of gamma (as log2), of contrast and of brightness, as shares."""
+    noise: float = 0.0
+    """Largest standard deviation of Gaussian noise, in grey levels."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,10 @@ class Run:
             "schedule.warmup": (self.schedule.warmup >= 0, self.schedule.warmup, "0 or more"),
             "schedule.save_every": (self.schedule.save_every >= 1, self.schedule.save_every, "at least 1"),
             "schedule.log_every": (self.schedule.log_every >= 1, self.schedule.log_every, "at least 1"),
-            "data.holdout": (self.data.holdout in (None, *range(5)), self.data.holdout, "a fold from 0 to 4, or none"),
+            "data.holdout": (set(self.data.holdout) < set(range(5)), self.data.holdout, "some folds from 0 to 4"),
             "data.repeats": (all(r >= 0 for r in self.data.repeats), self.data.repeats, "0 or more each"),
             "augment.scale": (0 <= self.augment.scale < 1, self.augment.scale, "from 0 to below 1"),
+            "augment.noise": (self.augment.noise >= 0, self.augment.noise, "0 or more"),
             "augment.flip": (0 <= self.augment.flip <= 1, self.augment.flip, "from 0 to 1"),
             "model.long_side": (self.model.long_side % 32 == 0, self.model.long_side, "a multiple of 32"),
         }
@@ -169,8 +172,6 @@ def _parse(text: str, kind: Any, setting: str) -> Any:
     try:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if kind == int | None:
-            return None if text.lower() == "none" else int(text)
         if typing.get_origin(kind) is tuple:
             item = typing.get_args(kind)[0]
             return tuple(item(part) for part in text.split(",") if part)
@@ -180,7 +181,7 @@ def _parse(text: str, kind: Any, setting: str) -> Any:
 
 
 def _described(kind: Any) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", int | None: "a whole number or none"}
+    names = {bool: "true or false", int: "a whole number", float: "a number"}
     return names.get(kind, "a list of numbers, separated by commas")
 
 
