@@ -78,7 +78,7 @@ def thumbs128() -> Run:
         first,
         name="thumbs128",
         model=replace(first.model, long_side=128, box_size=16),
-        schedule=replace(first.schedule, steps=3300),
+        schedule=replace(first.schedule, steps=2300),
     )
 
 
