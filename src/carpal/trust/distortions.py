@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from carpal.imaging.preprocess import is_inverted
+
 Pixels = NDArray[Any]
 Strength = float
 
@@ -32,9 +34,9 @@ class Family:
 
 
 def _background(pixels_HW: Pixels) -> float:
-    """The grey of the air: the median of the rim."""
+    """The grey of the air: a tenth of the way into the rim's grey values, as forearm and markers cross the rim, too."""
     rim = np.concatenate([pixels_HW[0], pixels_HW[-1], pixels_HW[:, 0], pixels_HW[:, -1]])
-    return float(np.median(rim))
+    return float(np.percentile(rim, 90 if is_inverted(pixels_HW) else 10))
 
 
 def _range(pixels_HW: Pixels) -> tuple[float, float]:

@@ -32,7 +32,7 @@ from carpal.imaging.raster import IN_COLOUR
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import resolve, sidecar_of
-from carpal.inference.views import read_views
+from carpal.inference.upright import read_views
 from carpal.trust import negatives, refusal
 from carpal.trust.limits import LOOKS, Limits, Usual
 from carpal.trust.picture import Picture, measure
@@ -115,7 +115,7 @@ def look(case: Case, engine: Engine | None = None) -> Seen:
     if engine is None:
         return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), None)
     prepared = preprocess(case.radiograph.pixels_HW, engine.long_side)
-    reading, _ = read_views(engine, prepared.grey_HW, case.male)
+    reading, _ = read_views(engine, prepared.grey_HW, case.male, original_HW=case.radiograph.pixels_HW)
     found = None
     if reading.boxes_R4 is not None and reading.scores_R is not None and reading.region_months_R is not None:
         height, width = prepared.grey_HW.shape
