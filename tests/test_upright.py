@@ -116,6 +116,12 @@ def test_where_no_quarter_turn_is_sure_the_turns_between_are_tried() -> None:
     assert stand.found.radius > 0.18 * SIDE  # the tilted picture shows it smaller than it is
 
 
+def test_what_is_hardly_a_hand_in_any_turn_is_read_as_it_came() -> None:
+    engine = Finder((hand(30), 0.2))
+    _, stand = settle(engine, picture(), False)  # type: ignore[arg-type]
+    assert (len(engine.shown), stand.place, stand.found) == (8, None, None)
+
+
 def test_a_pose_that_was_misjudged_is_mended_once_more() -> None:
     engine = Finder((hand(20), 0.6), (hand(-30), 0.6), (hand(30), 0.9))
     settle(engine, picture(), False)  # type: ignore[arg-type]

@@ -22,6 +22,10 @@ from carpal.inference.views import SURE, average, read_upright, read_view, suret
 ROUNDS: Final = 2
 """A hand found far from upright is found better in the picture re-sampled to it, which is then re-sampled again."""
 
+DOUBTFUL: Final = 0.25
+"""Mean score of the regions below which there is no hand to bring upright: re-sampling what is none (text, a cut
+finger) can only make the network surer of it. Turned hands scored 0.41 or more in their surest turn (docs/log.md)."""
+
 Boxes = NDArray[Any]
 
 
@@ -82,11 +86,13 @@ def settle(
     """The picture to read and its first reading, boxes in that picture's pixels: the surest turn, then the pose."""
     source_HW = pixels_HW if source_HW is None else source_HW
     first, turns = read_upright(engine, pixels_HW, male)
-    best = first, Stand(pixels_HW, turns)
+    as_it_came = best = first, Stand(pixels_HW, turns)
     if surety(first) < SURE:
         tilted_HW, place = pose.tilt(source_HW, pixels_HW.shape)
         reading, turns = read_upright(engine, tilted_HW, male)
         best = max([best, (reading, Stand(tilted_HW, turns, place))], key=lambda each: surety(each[0]))
+    if surety(best[0]) < DOUBTFUL:
+        return as_it_came
     for _ in range(ROUNDS):
         found = _to_resample(*best, max(pixels_HW.shape))
         if found is None:
