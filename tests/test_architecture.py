@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": BASE | {"imaging"},
     "evaluation": BASE | {"data"},  # its readers of tables
     "evaluation.run": BASE | {"inference", "imaging", "data", "trust"},
+    "evaluation.gallery": BASE | {"imaging", "report"},
     "evaluation.intervals": BASE | {"data", "trust"},
     "evaluation.calibrate": BASE | {"inference", "imaging", "data", "trust"},
     "inference": BASE | {"imaging", "trust"},

@@ -56,6 +56,11 @@ def test_the_card_says_what_was_measured() -> None:
     assert "0 radiographs gave no age" in text
 
 
+def test_the_card_lists_the_largest_errors() -> None:
+    worst = [{"id": "7", "sex": "male", "boneage": 90.0, "predicted": 121.5, "warnings": ["small"]}]
+    assert "| 7 | male | 90 | 121.5 | +31.5 | small |" in card.render(report() | {"largest_errors": worst}, SIDECAR)
+
+
 def test_the_card_says_terms_and_limits_and_recipe() -> None:
     text = card.render(report(), SIDECAR)
     for words in ("Not a medical device", "non-commercial", "Halabi", "rsna.org", "- recipe: alanet", "- hours: 1.5"):

@@ -106,6 +106,18 @@ def test_it_writes_what_the_issue_asks_for(folder: Folder) -> None:
             assert image.size == (1200, 750)
 
 
+def test_the_worst_readings_are_listed_and_shown(folder: Folder) -> None:
+    report = run.evaluate(folder.images, three(folder), folder.out, engine=FakeEngine())
+    worst = report["largest_errors"]
+    assert {row["id"]: (row["boneage"], row["predicted"]) for row in worst[:2]} == {"1": (90, 100.0), "2": (140, 130.0)}
+    assert (worst[2]["id"], worst[2]["predicted"] - worst[2]["boneage"]) == ("3", -4.0), "the best of them last"
+    assert worst[0]["weakest_region"] == {"name": "MCP1", "score": 0.9}
+    with Image.open(folder.out / "largest_errors.png") as image:
+        assert image.size == (1600, 460)
+        tiles = [np.asarray(image.crop((x, 0, x + 400, 460)).convert("L")) for x in (0, 400, 800, 1200)]
+    assert [bool((tile < 128).any()) for tile in tiles] == [True, True, True, False]
+
+
 def test_predictions_reproduce_the_report(folder: Folder) -> None:
     report = run.evaluate(folder.images, three(folder), folder.out, engine=FakeEngine())
     again = age.summary(age.read_predictions(folder.out / "predictions.csv"))

@@ -54,6 +54,7 @@ def render(report: dict[str, Any], sidecar: dict[str, Any]) -> str:
         "Results": _results(report),
         "Intervals": _intervals(report.get("interval")),
         "Regions": _regions(report["regions"]),
+        "Largest errors": _largest(report.get("largest_errors", [])),
         "How to get started": f"```\ncarpal assess hand.png --sex female --weights {sidecar['name']}\n```",
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
@@ -129,6 +130,18 @@ def _regions(regions: dict[str, Any] | None) -> str:
             *(f"| {name} | {row['n']} | {percent(row['mean_centre_error'])} |" for name, row in by_region),
         ]
     )
+
+
+def _largest(worst: list[dict[str, Any]]) -> str:
+    if not worst:
+        return "Not listed."
+    rows = (
+        f"| {row['id']} | {row['sex']} | {row['boneage']:g} | {row['predicted']:.1f} "
+        f"| {row['predicted'] - row['boneage']:+.1f} | {'; '.join(row['warnings']) or '-'} |"
+        for row in worst
+    )
+    head = ["| radiograph | sex | reference | read | error, months | warnings |", "|---|---|---:|---:|---:|---|"]
+    return "\n".join([*head, *rows])
 
 
 def _precision(name: str, values: dict[str, Any]) -> str:

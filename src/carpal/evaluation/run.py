@@ -20,7 +20,7 @@ import numpy as np
 
 import carpal
 from carpal.errors import BackendError, CarpalError, ConfigError, InputError
-from carpal.evaluation import age, boxes, intervals, labels, plots
+from carpal.evaluation import age, boxes, gallery, intervals, labels, plots
 from carpal.evaluation.boxes import percent
 from carpal.imaging.read import read_radiograph
 from carpal.trust.reasons import REASONS
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILURES: Final = InputError.exit_code
 PREDICTIONS, INTERVALS, REPORT = "predictions.csv", "intervals.csv", "report.json"
-BLAND_ALTMAN, ERROR_BY_AGE = "bland_altman.png", "error_by_age.png"
+BLAND_ALTMAN, ERROR_BY_AGE, GALLERY = "bland_altman.png", "error_by_age.png", "largest_errors.png"
 
 
 class Failure(NamedTuple):
@@ -99,6 +99,8 @@ def evaluate(
     report = _report(readings, engine, regions is not None)
     report["command"] = _command(images, table, out, regions, weights, backend, may_refuse)
     _write(out, readings, report)
+    if readings.read:
+        gallery.draw(readings.read, readings.assessments, files, out / GALLERY)
     return report
 
 
@@ -108,6 +110,7 @@ def _report(readings: Readings, engine: Engine, with_regions: bool) -> dict[str,
         **_age_report(readings.predictions),
         "regions": boxes.score(readings.hands) if with_regions else None,
         "interval": intervals.report(engine.calibration, readings.read, readings.assessments),
+        "largest_errors": gallery.table(readings.read, readings.assessments),
         "model": asdict(engine.model),
         "carpal": carpal.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -78,7 +78,7 @@ def thumbs128() -> Run:
         first,
         name="thumbs128",
         model=replace(first.model, long_side=128, box_size=16),
-        schedule=replace(first.schedule, steps=3600),
+        schedule=replace(first.schedule, steps=3300),
     )
 
 
@@ -96,7 +96,7 @@ def radiographs() -> Run:
         model=ModelConfig(long_side=256, box_size=32),
         data=replace(first.data, repeats=(1.0, 0.5, 0.03)),
         optim=replace(first.optim, lr=3e-4, trunk_lr=0.5, batch=16),
-        schedule=replace(first.schedule, steps=1400, warmup=40),
+        schedule=replace(first.schedule, steps=1100, warmup=40),
     )
 
 
