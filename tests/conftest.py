@@ -80,7 +80,7 @@ def fake_engine() -> Callable[..., Any]:
             return reading
 
         model = ModelId("fake", "1", "0" * 64)
-        return SimpleNamespace(model=model, long_side=long_side, calibration=None, run=run, asked=asked)
+        return SimpleNamespace(model=model, long_side=long_side, calibration=None, refusal=None, run=run, asked=asked)
 
     return build
 

@@ -215,7 +215,7 @@ def fake_network(*_: Any) -> SimpleNamespace:
     scores_R, months_R = np.full(17, 0.9, np.float32), np.arange(100, 117, dtype=np.float32)
     answer = Reading(120.0, np.full(228, 120 / 228, np.float32), boxes_R4, scores_R, months_R)
     return SimpleNamespace(
-        model=ModelId("fake", "1", MODEL), long_side=128, calibration=None, run=lambda *_, **__: answer
+        model=ModelId("fake", "1", MODEL), long_side=128, calibration=None, refusal=None, run=lambda *_, **__: answer
     )
 
 

@@ -30,6 +30,7 @@ class Reader:
     """Gives the i-th radiograph the i-th age, with a logistic spread of 6 months; each is read twice, mirrored too."""
 
     long_side = 64
+    refusal = None
 
     def __init__(self, months: NDArray[np.float64], weights: Path) -> None:
         self.months, self.asked, self._weights = months, 0, weights

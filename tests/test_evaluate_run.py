@@ -28,6 +28,7 @@ class FakeEngine:
     model = ModelId("fake", "0", "00" * 32)
     long_side = 256
     calibration = None
+    refusal = None
 
     def __init__(self, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         self.shift, self.calls = shift, 0

@@ -39,6 +39,15 @@ def test_every_distortion_keeps_the_kind_and_changes_the_picture(
     assert same is (name == "down-sampling" and strength >= 256)  # the drawn hand has 256 pixels
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_states_what_everyday_work_brings(name: str) -> None:
+    family = FAMILIES[name]
+    assert family.clinical
+    assert set(family.clinical) <= set(family.strengths)
+    (only,) = stress._families([name], clinical=True).values()
+    assert only.strengths == family.clinical
+
+
 def test_exact_families_can_be_undone(drawn_hand: Radiograph) -> None:
     pixels_HW = drawn_hand.pixels_HW
     for name in ("flip", "polarity"):
@@ -66,6 +75,26 @@ def test_a_reader_that_follows_the_pixels_does_not(drawn_hand: Radiograph, fake_
     assert "**not passed**" in stress.markdown(page(report))
 
 
+def test_what_was_shown_before_is_not_shown_again(drawn_hand: Radiograph, fake_engine: Callable[..., Any]) -> None:
+    engine = fake_engine()
+    report = stress.certificate([(drawn_hand, Sex.MALE, 118.0)], few("flip"), engine)
+    assert report["runs"] == len(engine.asked) == 2  # the picture and its mirror image, which the flip swaps
+    report = stress.certificate([(drawn_hand, Sex.MALE, 118.0)] * 2, few("flip"), fake_engine(), jobs=2)
+    assert report["runs"] == 4  # each radiograph for itself
+
+
+def test_radiographs_keep_their_order_whatever_is_read_at_the_same_time(
+    drawn_hand: Radiograph, fake_engine: Callable[..., Any]
+) -> None:
+    engine = fake_engine()
+    answer = engine.run
+    engine.run = lambda image_HW, male: answer(image_HW, male)._replace(months=float(np.mean(image_HW)))
+    darker = Radiograph(drawn_hand.pixels_HW[:, :150], "narrow.png")
+    cases = [(drawn_hand, Sex.MALE, 10.0), (darker, Sex.MALE, 20.0), (drawn_hand, Sex.FEMALE, 30.0)]
+    one, three = (stress.certificate(cases, few("noise", "shift"), engine, jobs=jobs) for jobs in (1, 3))
+    assert one == three
+
+
 def test_changes_are_counted_over_images_read_both_times() -> None:
     plain = [stress.Answer(100, 1), stress.Answer(90, 1), stress.Answer(np.nan, np.nan), stress.Answer(50, 0)]
     after = [stress.Answer(104, 0), stress.Answer(np.nan, np.nan), stress.Answer(70, 1), stress.Answer(50, 1)]
@@ -84,7 +113,7 @@ def test_nothing_read_is_no_pass() -> None:
 
 def page(report: dict[str, Any]) -> dict[str, Any]:
     model = {"name": "fake", "version": "1", "sha256": "0" * 64}
-    return {"n": 1, "model": model, "command": "carpal stress", "date": "2026-11-24", **report}
+    return {"n": 1, "model": model, "command": "carpal stress", "date": "2026-11-24", "seconds": 1, **report}
 
 
 def test_the_command_writes_report_table_and_plot(
@@ -102,5 +131,7 @@ def test_the_command_writes_report_table_and_plot(
     assert (out / stress.TABLE).read_text().count("| flip |") == 2
     with Image.open(out / stress.PLOT) as picture:
         assert picture.width > 800
+    report = stress.run(tmp_path, tmp_path / "labels.csv", out, **options, clinical=True)
+    assert report["command"].endswith('--limit 2 --family "flip" --family "polarity" --clinical')
     with pytest.raises(ConfigError, match="no family of distortions"):
         stress.run(tmp_path, tmp_path / "labels.csv", out, families=["flop"], engine=fake_engine())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from carpal.imaging.preprocess import pad
 from carpal.inference.engine import Reading
-from carpal.inference.views import average, mirror_boxes, read_upright, read_view, read_views, turn_boxes
+from carpal.inference.views import average, mirror_boxes, read_upright, read_view, turn_boxes
 
 
 @given(
@@ -97,24 +97,6 @@ def _seen(image_HW: np.ndarray[Any, Any], turns: int, mirrored: bool) -> np.ndar
     return pad(upright_HW[:, ::-1] if mirrored else upright_HW)[0]
 
 
-def test_an_image_and_its_mirror_image_are_read_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carpal.inference.views.SURE", 0.0)
-    image_HW = spotted((3, 5))
-    reading, turns = read_views(Finder(), image_HW, male=True)  # type: ignore[arg-type]
-    mirrored, _ = read_views(Finder(), image_HW[:, ::-1], male=True)  # type: ignore[arg-type]
-    assert turns == 0
-    assert reading.months == mirrored.months == 100 + (5 + 90) / 2
-
-
-def test_corrected_boxes_are_what_both_views_read() -> None:
-    engine = Finder()
-    given_R4 = np.tile(np.float32([8, 8, 24, 24]), (17, 1))
-    reading, _ = read_views(engine, spotted((3, 5)), False, given_R4)  # type: ignore[arg-type]
-    np.testing.assert_array_equal(reading.boxes_R4, given_R4)
-    assert [given is None for given in engine.given] == [True, False, False]
-    assert engine.given[2][0].tolist() == [96 - 24, 8, 96 - 8, 24]
-
-
 def two_readings() -> tuple[Reading, Reading]:
     boxes_R4 = np.tile(np.float32([10, 10, 30, 30]), (17, 1))
     first = Reading(100.0, np.full(228, 0.2), boxes_R4, np.full(17, 0.9), np.full(17, 90.0))
@@ -149,12 +131,3 @@ def test_a_region_placed_apart_is_taken_from_the_surer_reading(surer: int) -> No
     assert mean.boxes_R4[4].tolist() == [12, 12, 32, 32]
     assert mean.region_months_R is not None
     assert mean.region_months_R[3] == [90, 100][surer]
-
-
-def test_a_network_without_regions_is_read_twice() -> None:
-    engine = Finder()
-    answers = [Reading(90.0, np.zeros(228, np.float32)), Reading(100.0, np.ones(228, np.float32))]
-    engine.run = lambda image_HW, male: answers[engine_calls.append(1) or len(engine_calls) - 1]  # type: ignore
-    engine_calls: list[int] = []
-    reading, turns = read_views(engine, np.zeros((64, 96), np.uint8), male=True)  # type: ignore[arg-type]
-    assert (reading.months, turns, reading.boxes_R4) == (95, 0, None)

@@ -31,6 +31,7 @@ class ToldEngine:
     model = ModelId("told", "1", "ab" * 32)
     long_side = 128
     calibration = None
+    refusal = None
 
     def __init__(self, months: float = 120.0) -> None:
         self.months, self.asked, self.fails = months, 0, False

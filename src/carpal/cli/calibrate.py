@@ -6,7 +6,7 @@ import math
 from argparse import ArgumentTypeError, Namespace
 from typing import Any
 
-from carpal.cli.parser import _path, add_network, command
+from carpal.cli.words import add_network, add_path, command
 
 
 def add(commands: Any) -> None:
@@ -23,11 +23,11 @@ def add(commands: Any) -> None:
         "wrong tables or images, too few readings, no gain (nothing is written)",
     )
     group = parser.add_argument_group("input")
-    _path(group, "--images", "DIR", "folder with the images, named <id>.png, .jpg or .dcm", required=True)
-    _path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
+    add_path(group, "--images", "DIR", "folder with the images, named <id>.png, .jpg or .dcm", required=True)
+    add_path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
     group = parser.add_argument_group("output")
     either = group.add_mutually_exclusive_group(required=True)
-    _path(either, "--out", "FILE.json", "write a hospital's calibration, for --calibration of `carpal assess`")
+    add_path(either, "--out", "FILE.json", "write a hospital's calibration, for --calibration of `carpal assess`")
     either.add_argument("--interval", action="store_true", help="write intervals into the sidecar of --weights")
     group.add_argument("--name", help="what reports call the hospital's calibration (default: the stem of FILE)")
     group.add_argument(

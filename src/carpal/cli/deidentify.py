@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from carpal.cli.parser import _path, command
+from carpal.cli.words import add_path, command
 from carpal.errors import ConfigError, InputError
 
 
@@ -31,8 +31,10 @@ def add(commands: Any) -> None:
         "--accept-burned-in", action="store_true", help="also files that say that text is burnt in: you have looked"
     )
     group = parser.add_argument_group("output")
-    _path(group, "--out", "DIR", "folder for the copies, each named by its new UID; made if needed", required=True)
-    _path(group, "--key", "FILE", "secret that makes the new UIDs, made where it does not exist (default: forgotten)")
+    add_path(group, "--out", "DIR", "folder for the copies, each named by its new UID; made if needed", required=True)
+    add_path(
+        group, "--key", "FILE", "secret that makes the new UIDs, made where it does not exist (default: forgotten)"
+    )
     group.add_argument(
         "--keep-characteristics", action="store_true", help="keep sex, age in months, size and weight (option 113108)"
     )

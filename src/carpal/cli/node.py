@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from carpal.cli import parser as words
+from carpal.cli import words
 
 PACKAGES = ("pydicom", "pynetdicom", "dicomweb_client", "highdicom")
 

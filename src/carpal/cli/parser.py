@@ -9,20 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import carpal
-from carpal.cli import reports
-
-Group = Any
-"""argparse's group of options, which has no public type."""
-
-NOTICE = "Research only, not a medical device."
-WIDTH = 100
-
-
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Keeps our line breaks; a column wide enough for our longest options."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=WIDTH)
+from carpal.cli import calibrate, deidentify, node, reports, serve, trust
+from carpal.cli.words import NOTICE, WIDTH, Help, add_network, add_path, command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -37,51 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    from carpal.cli import calibrate, deidentify, node, serve, trust  # they need `command` of this module
-
     for module in (calibrate, deidentify, trust, serve, node):
         module.add(commands)
     return parser
-
-
-def command(
-    commands: Any, name: str, summary: str, more: str, examples: str, bad_input: str = "", table: str = ""
-) -> argparse.ArgumentParser:
-    """A subcommand: what it does, a table if it needs one, options (added by the caller), examples, exit codes.
-
-    It is run by `run_NAME` of `cli/commands.py`, or of the module in `cli/` that `set_defaults(module=...)` names.
-    """
-    sentence = textwrap.fill(f"{summary[0].upper()}{summary[1:]}. {more}", WIDTH - 2)
-    codes = {
-        0: "done",
-        2: "the command is wrong: an unknown option, a setting outside its range",
-        3: f"the input is wrong: {bad_input}" if bad_input else "",
-        4: "the installation is wrong: weights, a package that is missing",
-    }
-    listed = "\n".join(f"  {code}  {meaning}" for code, meaning in codes.items() if meaning)
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        description=f"{sentence}\n\n{table}".strip(),
-        epilog=f"examples:\n{examples}\n\nexit codes:\n{listed}",
-        formatter_class=Help,
-    )
-    parser.add_argument("--debug", action="store_true", help="show the stack trace of an error")
-    parser.set_defaults(module="commands")
-    return parser
-
-
-def add_network(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("network")
-    group.add_argument(
-        "--weights", default="alanet", metavar="FILE", help="a released name, or a weights file (default: alanet)"
-    )
-    group.add_argument(
-        "--backend",
-        choices=("onnx", "torch"),
-        default="onnx",
-        help="onnx reads .onnx files, torch reads .safetensors files (default: onnx)",
-    )
 
 
 def _assess(commands: Any) -> None:
@@ -101,7 +47,7 @@ def _assess(commands: Any) -> None:
         choices=("male", "female", "unknown"),
         help="of every image given; unknown reads both (default: what the DICOM file states; it is never guessed)",
     )
-    _path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
+    add_path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
     group = parser.add_argument_group("output")
     group.add_argument(
         "--json", metavar="FILE", help="write the results as JSON; - writes them to the output, and the lines elsewhere"
@@ -127,12 +73,12 @@ def _evaluate(commands: Any) -> None:
         "a wrong table, images that are missing or cannot be read",
     )
     group = parser.add_argument_group("input")
-    _path(group, "--images", "DIR", "folder with the images, named <id>.png, .jpg or .dcm", required=True)
-    _path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
-    _path(group, "--regions", "CSV", "table of points, as rois17_points.csv: also measure the regions")
+    add_path(group, "--images", "DIR", "folder with the images, named <id>.png, .jpg or .dcm", required=True)
+    add_path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
+    add_path(group, "--regions", "CSV", "table of points, as rois17_points.csv: also measure the regions")
     group.add_argument("--no-refusal", action="store_true", help="read the images that would be refused, too")
     group = parser.add_argument_group("output")
-    _path(group, "--out", "DIR", "folder for the results", required=True)
+    add_path(group, "--out", "DIR", "folder for the results", required=True)
     add_network(parser)
 
 
@@ -148,8 +94,8 @@ def _prepare(commands: Any) -> None:
     )
     group = parser.add_argument_group("input")
     group.add_argument("source", type=Path, metavar="SOURCE", help="folder with the images, named by id")
-    _path(group, "--labels", "CSV", "table of ages (default: the one table in SOURCE)")
-    _path(group, "--regions", "FILE", "points or boxes (.csv), key points (.json) or a folder of VOC files")
+    add_path(group, "--labels", "CSV", "table of ages (default: the one table in SOURCE)")
+    add_path(group, "--regions", "FILE", "points or boxes (.csv), key points (.json) or a folder of VOC files")
     group.add_argument("--order", metavar="NAME,…", help="region names of the key points, where the file has none")
     group.add_argument(
         "--kind",
@@ -159,7 +105,7 @@ def _prepare(commands: Any) -> None:
     )
     group.add_argument("--annotated", action="store_true", help="only the hands that have regions")
     group = parser.add_argument_group("output")
-    _path(group, "--out", "DIR", "the store", required=True)
+    add_path(group, "--out", "DIR", "the store", required=True)
     group.add_argument(
         "--long-side", type=int, metavar="PIXELS", help="of the prepared images (default: 512; thumbs 128)"
     )
@@ -188,7 +134,7 @@ def _train(commands: Any) -> None:
     group.add_argument(
         "--data", nargs="+", default=[], metavar="STORE", help="folders that `carpal prepare` wrote", required=True
     )
-    _path(group, "--out", "DIR", "folder of the run", required=True)
+    add_path(group, "--out", "DIR", "folder of the run", required=True)
     group.add_argument(
         "--set",
         action="append",
@@ -212,7 +158,7 @@ def _export(commands: Any) -> None:
     group = parser.add_argument_group("input")
     group.add_argument("source", type=Path, metavar="RUN_OR_WEIGHTS", help="a run's folder, or a .safetensors file")
     group = parser.add_argument_group("output")
-    _path(group, "--out", "FILE.onnx", "the file; its sidecar is written beside it as FILE.json", required=True)
+    add_path(group, "--out", "FILE.onnx", "the file; its sidecar is written beside it as FILE.json", required=True)
     group.add_argument("--name", help="the model's name (default: the stem of FILE)")
     group.add_argument("--model-version", metavar="VERSION", help="the model's version (default: that of the run)")
     group.add_argument(
@@ -233,10 +179,6 @@ def _info(commands: Any) -> None:
     )
     parser.add_argument("weights", metavar="WEIGHTS", help="a released name, or a .onnx or .safetensors file")
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _path(group: Group, flag: str, metavar: str, text: str, required: bool = False) -> None:
-    group.add_argument(flag, type=Path, metavar=metavar, help=text, required=required)
 
 
 def recipes() -> dict[str, str]:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from carpal.cli.parser import NOTICE, _path, add_network, command
+from carpal.cli.words import NOTICE, add_network, add_path, command
 from carpal.errors import ConfigError
 
 
@@ -116,7 +116,7 @@ def _add_report(commands: Any) -> None:
     group.add_argument("--name", default="", help="the patient's name, printed as it is given")
     group.add_argument("--id", default="", help="the patient's identifier, printed as it is given")
     group = parser.add_argument_group("output")
-    _path(group, "--out", "FILE.pdf", "the report", required=True)
+    add_path(group, "--out", "FILE.pdf", "the report", required=True)
     group.add_argument("--language", choices=("en", "de"), default="en", help="default: en")
     add_network(parser)
     parser.set_defaults(module="serve")

@@ -1,18 +1,20 @@
-"""`carpal stress` and `carpal explain`: how far ages can be trusted, and where they come from."""
+"""`carpal stress`, `carpal explain`, `carpal limits`: how far ages can be trusted, where from, and when not at all."""
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from carpal.cli.parser import add_network, command
+from carpal.cli.words import add_network, add_path, command
 
 
 def add(commands: Any) -> None:
-    """Adds both commands."""
+    """Adds the three commands."""
     _stress(commands)
     _explain(commands)
+    _limits(commands)
 
 
 def _stress(commands: Any) -> None:
@@ -31,6 +33,7 @@ def _stress(commands: Any) -> None:
     group.add_argument("--labels", type=Path, metavar="CSV", required=True, help="table with id,boneage,male")
     group.add_argument("--limit", type=int, metavar="N", help="so many of them, chosen with a seed (default: all)")
     group.add_argument("--family", action="append", metavar="NAME", help="only this family; may be repeated")
+    group.add_argument("--clinical", action="store_true", help="only the strengths that decide: half the time")
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
     add_network(parser)
@@ -55,6 +58,34 @@ def _explain(commands: Any) -> None:
     add_network(parser)
 
 
+def _limits(commands: Any) -> None:
+    parser = command(
+        commands,
+        "limits",
+        "fit the limits of a refusal to weights",
+        "For who trains weights. Prints the limits and how many hands and other pictures they refuse.",
+        "  carpal limits --source shared/data --pictures photographs --kept-out others\n"
+        "  carpal limits --source shared/data --weights runs/alanet.onnx --write",
+        "a data folder that is incomplete",
+    )
+    parser.set_defaults(module="trust")
+    group = parser.add_argument_group("input")
+    add_path(group, "--source", "DIR", "the data folder, with rsna/ and external/brazil/", required=True)
+    for flag, text in (
+        ("--pictures", "a folder of pictures of no hand, to fit on; may be repeated"),
+        ("--kept-out", "such a folder that is only measured; may be repeated"),
+    ):
+        group.add_argument(flag, type=Path, action="append", default=[], metavar="DIR", help=text)
+    group.add_argument("--limit", type=int, default=200, metavar="N", help="hands of each source (default: 200)")
+    group.add_argument(
+        "--each", type=int, default=5, metavar="N", help="pictures of each drawn and cut kind (default: 5)"
+    )
+    group = parser.add_argument_group("output")
+    group.add_argument("--write", action="store_true", help="write the limits into the weights' sidecar")
+    group = parser.add_argument_group("network")
+    group.add_argument("--weights", default="alanet", metavar="FILE", help="a released name, or an .onnx file")
+
+
 def run_stress(arguments: Namespace) -> int:
     """Runs the certificate and prints its table."""
     from carpal.trust import stress
@@ -65,6 +96,7 @@ def run_stress(arguments: Namespace) -> int:
         arguments.out,
         limit=arguments.limit,
         families=arguments.family,
+        clinical=arguments.clinical,
         weights=arguments.weights,
         backend=arguments.backend,
     )
@@ -86,3 +118,21 @@ def run_explain(arguments: Namespace) -> int:
     age_map.write(arguments.out, radiograph, explanation)
     print(age_map.lines(explanation))
     return 0 if explanation.assessment.refused is None else 3
+
+
+def run_limits(arguments: Namespace) -> int:
+    """Fits the limits, prints what they refuse, and writes them where asked to."""
+    from carpal.trust import fit
+
+    block = fit.fit(
+        arguments.source,
+        arguments.weights,
+        arguments.pictures,
+        arguments.kept_out,
+        arguments.limit,
+        arguments.each,
+    )
+    print(json.dumps({key: value for key, value in block.items() if key != "usual"}, indent=2))
+    if arguments.write:
+        print(fit.write(arguments.weights, block))
+    return 0

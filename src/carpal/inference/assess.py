@@ -13,9 +13,9 @@ from carpal.errors import ConfigError, MissingSex
 from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, Reading, open_engine
-from carpal.inference.views import read_views
+from carpal.inference.pose import USUAL_RADIUS
+from carpal.inference.upright import Stand, read_views
 from carpal.trust import refusal, two_hands
-from carpal.trust.limits import Limits
 from carpal.trust.reasons import refuse
 from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
 
@@ -84,11 +84,12 @@ def assess(
         return _refused(radiograph, sex, engine, refused)
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
     given_R4 = None if boxes_original_R4 is None else prepared.geometry.to_prepared(boxes_original_R4)
-    reading, turns = read_views(engine, prepared.grey_HW, sex is Sex.MALE, given_R4)
+    reading, stand = read_views(engine, prepared.grey_HW, sex is Sex.MALE, given_R4, radiograph.pixels_HW)
     refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
     if refused is not None:
         return _refused(radiograph, sex, engine, refused)
     regions = _regions(reading, prepared.geometry, radiograph.pixels_HW.shape)
+    stood = _stood(stand, prepared.grey_HW.shape)
     return Assessment(
         image=radiograph.source,
         sex=sex,
@@ -97,7 +98,7 @@ def assess(
         model=engine.model,
         probabilities=tuple(float(p) for p in reading.probabilities_K),
         interval=_interval(engine, sex, reading),
-        warnings=(*radiograph.warnings, *_turned(turns), *_warnings(radiograph, sex, prepared, reading, regions)),
+        warnings=(*radiograph.warnings, *stood, *_warnings(radiograph, sex, prepared, reading, regions)),
     )
 
 
@@ -109,17 +110,16 @@ def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
 
 def _refuse_picture(radiograph: Radiograph, engine: Engine) -> Refusal | None:
     """Checks that need no network; those of the looks need limits, which come with the weights."""
-    limits = limits_of(engine)
     refused = refusal.check_stated(radiograph)
-    if refused is None and limits is not None:
-        refused = refusal.check_picture(radiograph, limits)
+    if refused is None and engine.refusal is not None:
+        refused = refusal.check_picture(radiograph, engine.refusal)
     if refused is None and two_hands.split(radiograph.pixels_HW) is not None:
         return refuse("two-hands", radiograph.source, "two halves with a hand each")
     return refused
 
 
 def _refuse_reading(reading: Reading, prepared: Prepared, radiograph: Radiograph, engine: Engine) -> Refusal | None:
-    limits = limits_of(engine)
+    limits = engine.refusal
     if limits is None or reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
         return None
     height, width = prepared.grey_HW.shape
@@ -127,20 +127,20 @@ def _refuse_reading(reading: Reading, prepared: Prepared, radiograph: Radiograph
     return refusal.check_reading(found, limits, radiograph.source)
 
 
-def limits_of(engine: Engine) -> Limits | None:
-    """The limits that came with an engine's weights; None for weights, and for engines of others, without any."""
-    limits = getattr(engine, "refusal", None)
-    return limits if isinstance(limits, Limits) else None
-
-
 def _refused(radiograph: Radiograph, sex: Sex, engine: Engine, refused: Refusal) -> Assessment:
     """No age in any form: neither months nor probabilities nor regions with ages of their own."""
     return Assessment(radiograph.source, sex, None, (), engine.model, warnings=radiograph.warnings, refused=refused)
 
 
-def _turned(turns: int) -> list[str]:
-    degrees = {1: "a quarter turn anticlockwise", 2: "a half turn", 3: "a quarter turn clockwise"}
-    return [f"no hand stood upright: the radiograph was read after {degrees[turns]}"] if turns else []
+def _stood(stand: Stand, shape: tuple[int, ...]) -> list[str]:
+    """What was done to the picture before it was read."""
+    if stand.found is not None:
+        degrees, size = round(stand.found.degrees), stand.found.radius / USUAL_RADIUS / max(shape)
+        return [f"the hand stands {degrees:+d} degrees from upright, {size:.1f} times as large as usual: read upright"]
+    turned = {1: "a quarter turn anticlockwise", 2: "a half turn", 3: "a quarter turn clockwise"}
+    if stand.turns:
+        return [f"no hand stood upright: the radiograph was read after {turned[stand.turns]}"]
+    return []
 
 
 def _regions(reading: Reading, geometry: Geometry, shape: tuple[int, ...]) -> tuple[Region, ...]:

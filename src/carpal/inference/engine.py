@@ -13,6 +13,7 @@ from carpal.errors import BackendError, ConfigError, WeightsError
 from carpal.inference.info import SUFFIXES, read_info
 from carpal.optional import need
 from carpal.trust.intervals import Calibration
+from carpal.trust.limits import Limits
 from carpal.types import ModelId
 
 BACKENDS: Final = ("onnx", "torch")
@@ -45,6 +46,10 @@ class Engine(Protocol):
     @property
     def calibration(self) -> Calibration | None:
         """What gives each age its interval; None where the weights' sidecar holds none."""
+
+    @property
+    def refusal(self) -> Limits | None:
+        """What an image is refused by; None where the weights' sidecar holds no limits."""
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         """Reads one prepared image, grey values 0..255, whose sides are multiples of 32 (`imaging.preprocess.pad`).

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from carpal.imaging.preprocess import preprocess
 from carpal.inference.assess import assess
-from carpal.inference.engine import Engine, Reading
-from carpal.inference.views import average, read_view, read_views
+from carpal.inference.engine import Engine
+from carpal.inference.upright import read_both, read_views
 from carpal.types import Explanation, Radiograph, Sex
 
 
@@ -28,13 +28,14 @@ def explain(radiograph: Radiograph, sex: Sex, engine: Engine) -> Explanation:
         return Explanation(assessment, ())
     prepared_HW = preprocess(radiograph.pixels_HW, engine.long_side).grey_HW
     male = sex is Sex.MALE
-    reading, turns = read_views(engine, prepared_HW, male)
+    reading, stand = read_views(engine, prepared_HW, male, original_HW=radiograph.pixels_HW)
     assert reading.boxes_R4 is not None, "an assessment with regions comes from a reading with boxes"
-    whole = _read(engine, prepared_HW, male, turns, reading.boxes_R4).months
-    effects = [
-        whole - _read(engine, mask(prepared_HW, box_4), male, turns, reading.boxes_R4).months
-        for box_4 in reading.boxes_R4
-    ]
+    boxes_R4 = stand.into(reading.boxes_R4)
+    whole = read_both(engine, stand, male, boxes_R4).months
+    effects = []
+    for box_4 in boxes_R4:
+        masked = stand._replace(picture_HW=mask(stand.picture_HW, box_4))
+        effects.append(whole - read_both(engine, masked, male, boxes_R4).months)
     return Explanation(assessment, tuple(effects))
 
 
@@ -52,11 +53,3 @@ def mask(pixels_HW: NDArray[Any], box_4: NDArray[np.float32]) -> NDArray[Any]:
         rim = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
         inside[:] = np.median(rim)
     return masked_HW
-
-
-def _read(engine: Engine, pixels_HW: NDArray[Any], male: bool, turns: int, boxes_R4: NDArray[np.float32]) -> Reading:
-    """The image and its mirror image, as `assess` reads them, with these boxes."""
-    first, second = (
-        read_view(engine, pixels_HW, male, turns, mirrored=mirrored, boxes_R4=boxes_R4) for mirrored in (False, True)
-    )
-    return average(first, second)

@@ -1,8 +1,6 @@
-"""The views of a radiograph that the network reads: turned upright where it lies on its side, then also mirrored.
+"""The views of a picture that the network reads: after quarter turns, and mirrored; and the mean of two readings.
 
-The network is trained on hands turned by up to 30 degrees. Where its regions are unsure, the three quarter turns are
-tried too, and the one whose regions are surest wins. The upright picture and its mirror image are read, and their
-answers averaged: a left hand, the same hand mirrored and a right hand of the same bones give the same age.
+`upright` decides which picture of a radiograph is read, and in which views.
 """
 
 from __future__ import annotations
@@ -20,19 +18,6 @@ SURE: Final = 0.4
 on, upright hands scored 0.41 to 0.84, the same hands in other quarter turns at most 0.34."""
 
 Boxes = NDArray[Any]
-
-
-def read_views(
-    engine: Engine, pixels_HW: NDArray[Any], male: bool, boxes_R4: Boxes | None = None
-) -> tuple[Reading, int]:
-    """Reads a prepared image; boxes are in its own pixels. The number is how many quarter turns (0-3) it took.
-
-    `boxes_R4` replaces the regions that the network would find, NaN leaves one to it.
-    """
-    first, turns = read_upright(engine, pixels_HW, male)
-    if boxes_R4 is not None:
-        first = read_view(engine, pixels_HW, male, turns, boxes_R4=boxes_R4)
-    return average(first, read_view(engine, pixels_HW, male, turns, mirrored=True, boxes_R4=boxes_R4)), turns
 
 
 def read_upright(engine: Engine, pixels_HW: NDArray[Any], male: bool) -> tuple[Reading, int]:

@@ -1,8 +1,9 @@
-"""Fits the limits of a refusal to weights, and writes them into their sidecar: `python -m carpal.trust.fit`.
+"""Fits the limits of a refusal to weights, and writes them into their sidecar: `carpal limits`.
 
-Hands are the project's radiographs outside fold 0 and the Brazilian ones; no hands are drawn pictures, other anatomies
-cut from annotated hands, and the pictures of the folders given. A folder under `--kept-out` is measured and fits
-nothing. The rules, for each number of which hands have one end:
+Hands are the project's radiographs outside the folds that are held out and the Brazilian ones; no hands are drawn
+pictures, other anatomies cut from annotated hands, and the pictures of the folders given. A folder that is kept out,
+the hands of the folds held out and what is cut from them are measured and fit nothing. The rules, for each number of
+which hands have one end:
 
 - `surety`: half-way (geometric mean) between the hands' 0.1 % quantile and the others' 99 % quantile, where these lie
   apart; else the hands' 0.2 % quantile.
@@ -13,11 +14,12 @@ nothing. The rules, for each number of which hands have one end:
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -32,14 +34,15 @@ from carpal.imaging.raster import IN_COLOUR
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import resolve, sidecar_of
-from carpal.inference.views import read_views
+from carpal.inference.upright import read_views
 from carpal.trust import negatives, refusal
 from carpal.trust.limits import LOOKS, Limits, Usual
 from carpal.trust.picture import Picture, measure
 from carpal.trust.refusal import Found
 from carpal.types import Radiograph
 
-HELD_OUT_FOLD: Final = 0
+HELD_OUT: Final = (0, 1)
+"""The folds that the released weights were not trained on."""
 SMALLEST: Final = 96.0
 FOUND: Final = 0.1
 FURTHER: Final = 1.25
@@ -66,11 +69,11 @@ class Seen(NamedTuple):
 
 
 def radiographs(source: Path, limit: int | None = None, held_out: bool = False) -> Iterator[Case]:
-    """Hands of the data folder in a fixed random order, outside fold 0 or in it, then Brazilian ones outside.
+    """Hands of the data folder in a fixed random order, of the other folds or those held out; then Brazilian ones.
 
     `limit` of each; None gives all.
     """
-    samples = [s for s in shared.images(source) if (s.fold == HELD_OUT_FOLD) is held_out]
+    samples = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out]
     order = np.random.default_rng(0)
     for index in order.permutation(len(samples))[:limit]:
         sample = samples[index]
@@ -82,11 +85,16 @@ def radiographs(source: Path, limit: int | None = None, held_out: bool = False) 
 
 
 def others(source: Path, each: int) -> Iterator[Case]:
-    """`each` drawn pictures of every family and `each` cuts of every kind, from hands outside fold 0."""
+    """`each` drawn pictures of every family, and `cuts`."""
     for family in negatives.FAMILIES:
         for seed in range(each):
             yield Case(f"drawn {family}", str(seed), Radiograph(negatives.draw(family, seed), f"{family} {seed}"))
-    annotated = [s for s in shared.images(source) if s.fold != HELD_OUT_FOLD and s.regions is not None]
+    yield from cuts(source, each)
+
+
+def cuts(source: Path, each: int, held_out: bool = False) -> Iterator[Case]:
+    """Other anatomies cut from `each` annotated hands, of the folds that are held out or of the others."""
+    annotated = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out and s.regions is not None]
     for place, index in enumerate(np.random.default_rng(1).permutation(len(annotated))[:each]):
         sample = annotated[index]
         assert sample.regions is not None
@@ -115,7 +123,7 @@ def look(case: Case, engine: Engine | None = None) -> Seen:
     if engine is None:
         return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), None)
     prepared = preprocess(case.radiograph.pixels_HW, engine.long_side)
-    reading, _ = read_views(engine, prepared.grey_HW, case.male)
+    reading, _ = read_views(engine, prepared.grey_HW, case.male, original_HW=case.radiograph.pixels_HW)
     found = None
     if reading.boxes_R4 is not None and reading.scores_R is not None and reading.region_months_R is not None:
         height, width = prepared.grey_HW.shape
@@ -175,54 +183,57 @@ def table(seen: Iterable[Seen], limits: Limits) -> dict[str, Any]:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Fits, prints the table, and writes the sidecar where `--write` is given."""
-    arguments = _parser().parse_args(argv)
-    engine = open_engine(arguments.weights, threads=arguments.threads)
-    cases = [*radiographs(arguments.source, arguments.limit), *others(arguments.source, arguments.each)]
-    cases += [case for folder in arguments.pictures for case in pictures(folder)]
-    seen = [look(case, engine) for case in _progress(cases)]
+def fit(
+    source: Path,
+    weights: str = "alanet",
+    pictures_of: Sequence[Path] = (),
+    kept_out: Sequence[Path] = (),
+    limit: int = 200,
+    each: int = 5,
+) -> dict[str, Any]:
+    """The sidecar's field `refusal`: the limits, and how many of each kind of picture they refuse.
+
+    `source` is the data folder; `limit` hands of each source and `each` pictures of every drawn and cut kind are read
+    by the network. Raises DataError, WeightsError, BackendError.
+    """
+    engine = open_engine(weights, threads=1)
+    cases = [*radiographs(source, limit), *others(source, each)]
+    cases += [case for folder in pictures_of for case in pictures(folder)]
+    seen = look_at(cases, engine)
     read = {(case.kind, case.name) for case in cases}
-    seen += [look(case) for case in radiographs(arguments.source) if (case.kind, case.name) not in read]
+    seen += [look(case) for case in radiographs(source) if (case.kind, case.name) not in read]
     limits = fit_limits(seen)
-    kept_out = [case for folder in arguments.kept_out for case in pictures(folder)]
-    kept_out += radiographs(arguments.source, arguments.limit, held_out=True)
-    tests = [look(case, engine) for case in _progress(kept_out)]
-    block = limits.as_dict() | {
+    tests = [case for folder in kept_out for case in pictures(folder)]
+    tests += [*radiographs(source, limit, held_out=True), *cuts(source, each * len(HELD_OUT), held_out=True)]
+    words = [f"--pictures {folder}" for folder in pictures_of] + [f"--kept-out {folder}" for folder in kept_out]
+    return limits.as_dict() | {
         "fitted_on": table(seen, limits),
-        "kept_out": table(tests, limits),
-        "command": "python -m carpal.trust.fit " + " ".join(map(str, sys.argv[1:] if argv is None else argv)),
+        "kept_out": table(look_at(tests, engine), limits),
+        "command": " ".join(
+            ["carpal limits --source", str(source), f"--weights {weights}", *words, f"--limit {limit} --each {each}"]
+        ),
         "date": datetime.now(UTC).date().isoformat(),
         "carpal": carpal.__version__,
     }
-    print(json.dumps({key: block[key] for key in block if key != "usual"}, indent=2))
-    if arguments.write:
-        sidecar = sidecar_of(resolve(arguments.weights))
-        values = json.loads(sidecar.read_text(encoding="utf-8")) | {"refusal": block}
-        sidecar.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    return 0
 
 
-def _progress(cases: Sequence[Case]) -> Iterator[Case]:
-    for done, case in enumerate(cases, 1):
-        yield case
+def write(weights: str, block: Mapping[str, Any]) -> Path:
+    """Puts the field into the weights' sidecar, and returns its path."""
+    sidecar = sidecar_of(resolve(weights))
+    values = json.loads(sidecar.read_text(encoding="utf-8")) | {"refusal": block}
+    sidecar.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return sidecar
+
+
+def look_at(cases: Sequence[Case], engine: Engine) -> list[Seen]:
+    """`look` at each with the network, as many at the same time as there are cores."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return list(_progress(pool.map(lambda case: look(case, engine), cases), len(cases)))
+
+
+def _progress(seen: Iterable[Seen], count: int) -> Iterator[Seen]:
+    for done, one in enumerate(seen, 1):
+        yield one
         if sys.stderr.isatty() or done % 50 == 0:
-            print(f"\r{done}/{len(cases)} pictures", end="", file=sys.stderr, flush=True)
+            print(f"\r{done}/{count} pictures", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m carpal.trust.fit", description=__doc__.split("\n")[0])
-    parser.add_argument("--source", type=Path, required=True, help="the data folder, with rsna/ and external/brazil/")
-    parser.add_argument("--weights", default="alanet", help="a released name, or an .onnx file (default: alanet)")
-    parser.add_argument("--pictures", type=Path, action="append", default=[], help="a folder of pictures of no hand")
-    parser.add_argument("--kept-out", type=Path, action="append", default=[], help="such a folder, only measured")
-    parser.add_argument("--limit", type=int, default=200, help="hands of each source (default: 200)")
-    parser.add_argument("--each", type=int, default=5, help="drawn and cut pictures of each kind (default: 5)")
-    parser.add_argument("--threads", type=int, default=1, help="of the network (default: 1)")
-    parser.add_argument("--write", action="store_true", help="write the limits into the sidecar")
-    return parser
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,6 +1,6 @@
 """The numbers that a refusal goes by. They depend on the weights, so they stand in the weights' sidecar (`refusal`).
 
-`python -m carpal.trust.fit` measures them. Weights without them refuse nothing but adults and two hands.
+`carpal limits` measures them. Weights without them refuse nothing but adults and two hands.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Limits:
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"{source}: the sidecar's refusal limits cannot be used - {error!r} - fit them again with "
-                "`python -m carpal.trust.fit`"
+                "`carpal limits`"
             ) from error
         return cls(**numbers, usual=Usual(mean, precision))
 

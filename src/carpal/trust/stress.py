@@ -2,14 +2,21 @@
 
 Every image is read as it is and then under every strength of every family. A picture that is refused counts in the
 refusal rate and in nothing else. `carpal stress` writes stress.json, stress.md and stress.png.
+
+What the network was shown before for the same radiograph, it is not shown again: flips and quarter turns come down to
+the same views. Several radiographs are read at the same time, each on one core.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -22,7 +29,7 @@ from carpal.errors import ConfigError
 from carpal.evaluation import labels, stress_plot
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
-from carpal.inference.engine import Engine, open_engine
+from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.trust.distortions import FAMILIES, Family
 from carpal.types import Assessment, Radiograph, Sex
 
@@ -48,31 +55,35 @@ def run(
     *,
     limit: int | None = None,
     families: Sequence[str] | None = None,
+    clinical: bool = False,
     weights: str | Path = "alanet",
     backend: str = "onnx",
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Reads `limit` labelled radiographs (all where None, else a seeded choice) under every distortion.
 
-    Writes the report, a Markdown table and a plot to `out`; returns the report. Raises DataError, ConfigError,
-    WeightsError, BackendError, and UnreadableImage for an image that cannot be read.
+    `clinical` leaves out the strengths that do not decide. Writes the report, a Markdown table and a plot to `out`;
+    returns the report. Raises DataError, ConfigError, WeightsError, BackendError, and UnreadableImage for an image that
+    cannot be read.
     """
-    chosen = _families(families)
+    chosen = _families(families, clinical)
     rows = labels.read_labels(table)
     if limit is not None and limit < len(rows):
         picked = np.random.default_rng(SEED).permutation(len(rows))[:limit]
         rows = [rows[index] for index in sorted(picked)]
     files = labels.find_images(images, rows, table)
     _make_folder(out)
-    engine = engine or open_engine(weights, backend)
+    started = time.monotonic()
+    engine = engine or open_engine(weights, backend, threads=1)
     cases = [(read_radiograph(files[row.id]), Sex.MALE if row.male else Sex.FEMALE, row.boneage) for row in rows]
     report = {
         "n": len(cases),
-        **certificate(cases, chosen, engine, _progress),
+        **certificate(cases, chosen, engine, _progress, jobs=len(os.sched_getaffinity(0))),
         "model": asdict(engine.model),
         "carpal": carpal.__version__,
-        "command": f"carpal stress --images {images} --labels {table}" + (f" --limit {limit}" if limit else ""),
+        "command": _command(images, table, limit, families, clinical),
         "date": datetime.now(UTC).date().isoformat(),
+        "seconds": round(time.monotonic() - started),
     }
     (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     (out / TABLE).write_text(markdown(report), encoding="utf-8")
@@ -85,22 +96,55 @@ def certificate(
     families: dict[str, Family],
     engine: Engine,
     progress: Callable[[str], None] = lambda _: None,
+    jobs: int = 1,
 ) -> dict[str, Any]:
-    """The report's figures: `as_it_is`, `families` (a list of strengths for each), and `passed`."""
+    """The report's figures: `as_it_is`, `families` (a list of strengths for each), `runs`, and `passed`.
+
+    `jobs` radiographs are read at the same time; `runs` counts how often the network was.
+    """
+    steps = [(name, strength) for name, family in families.items() for strength in family.strengths]
+
+    def read(case: tuple[Radiograph, Sex, float]) -> tuple[list[Answer], int]:
+        radiograph, sex, months = case
+        remembering = Remembering(engine)
+        answers = [_answer(radiograph, sex, months, remembering)]
+        for name, strength in steps:
+            distorted = _distorted(radiograph, families[name], strength)
+            answers.append(_answer(distorted, sex, months, remembering))
+        progress(radiograph.source)
+        return answers, remembering.runs
+
+    with ThreadPoolExecutor(jobs) as pool:
+        read_N = list(pool.map(read, cases))
     reference_N = np.array([months for _, _, months in cases])
-    plain = [_answer(radiograph, sex, months, engine) for radiograph, sex, months in cases]
-    results: dict[str, list[dict[str, Any]]] = {}
-    for name, family in families.items():
-        results[name] = []
-        for strength in family.strengths:
-            progress(f"{name} {strength:g}")
-            answers = [
-                _answer(_distorted(radiograph, family, strength), sex, months, engine)
-                for radiograph, sex, months in cases
-            ]
-            results[name].append(compare(plain, answers, reference_N, family, strength))
+    plain = [answers[0] for answers, _ in read_N]
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in families}
+    for place, (name, strength) in enumerate(steps, 1):
+        after = [answers[place] for answers, _ in read_N]
+        results[name].append(compare(plain, after, reference_N, families[name], strength))
     judged = [entry["passed"] for entries in results.values() for entry in entries if entry["clinical"]]
-    return {"as_it_is": _summary(plain, reference_N), "families": results, "passed": all(judged)}
+    runs = sum(runs for _, runs in read_N)
+    return {"as_it_is": _summary(plain, reference_N), "families": results, "runs": runs, "passed": all(judged)}
+
+
+class Remembering:
+    """An engine that answers what it was asked before from memory. For one radiograph: it forgets nothing."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.model, self.long_side = engine.model, engine.long_side
+        self.calibration, self.refusal = engine.calibration, engine.refusal
+        self.runs = 0
+        self._engine = engine
+        self._answers: dict[bytes, Reading] = {}
+
+    def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
+        """As the engine answers; boxes are not given in a certificate."""
+        assert boxes_R4 is None, "a certificate leaves the regions to the network"
+        key = hashlib.sha256(repr((image_HW.shape, male)).encode() + image_HW.tobytes()).digest()
+        if key not in self._answers:
+            self.runs += 1
+            self._answers[key] = self._engine.run(image_HW, male)
+        return self._answers[key]
 
 
 def _distorted(radiograph: Radiograph, family: Family, strength: float) -> Radiograph:
@@ -173,7 +217,7 @@ def markdown(report: dict[str, Any]) -> str:
     lines = [
         f"`{report['command']}`, {report['date']}, {model['name']} {model['version']}, "
         f"SHA-256 {model['sha256'][:12]}: {report['n']} radiographs, {plain['refused']} refused as they are, "
-        f"MAE {_cell(plain['mae'])} months.",
+        f"MAE {_cell(plain['mae'])} months; {report['runs']} runs of the network in {report['seconds']} s.",
         "",
         "| family | strength | clinical | refused | median change | 99th percentile | MAE change | coverage | passes |",
         "|---|---|---|---:|---:|---:|---:|---:|---|",
@@ -196,13 +240,19 @@ def _cell(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _families(names: Iterable[str] | None) -> dict[str, Family]:
-    if names is None:
-        return FAMILIES
-    chosen = list(names)
+def _families(names: Iterable[str] | None, clinical: bool = False) -> dict[str, Family]:
+    chosen = list(FAMILIES if names is None else names)
     if unknown := [name for name in chosen if name not in FAMILIES]:
         raise ConfigError(f"{unknown[0]!r} is no family of distortions - choose from {', '.join(FAMILIES)}")
-    return {name: FAMILIES[name] for name in chosen}
+    found = {name: FAMILIES[name] for name in chosen}
+    return {name: replace(each, strengths=each.clinical) for name, each in found.items()} if clinical else found
+
+
+def _command(images: Path, table: Path, limit: int | None, families: Sequence[str] | None, clinical: bool) -> str:
+    words = [f"carpal stress --images {images} --labels {table}"]
+    words += [f"--limit {limit}"] if limit else []
+    words += [f'--family "{name}"' for name in families or ()]
+    return " ".join([*words, *(["--clinical"] if clinical else [])])
 
 
 def _make_folder(out: Path) -> None:

@@ -1,0 +1,178 @@
+"""Which picture is read: the usual as it came and at no cost, a turned or small hand re-sampled, boxes always back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from carpal.inference import pose, upright
+from carpal.inference.engine import Reading
+from carpal.inference.pose import Similarity
+from carpal.inference.upright import Stand, read_both, read_views, settle
+from carpal.inference.views import average, mirror_boxes, read_upright, read_view
+from carpal.model.mean_hand import MEAN_HAND
+
+SIDE = 128
+SHAPE = (128, 96)
+
+
+class Finder:
+    """Finds hands where it is told, one after the other, with these scores; keeps what it was shown and given.
+
+    Boxes are told in pixels of the picture it is shown, which here never needs a margin.
+    """
+
+    def __init__(self, *hands: tuple[np.ndarray, float]) -> None:
+        self.hands, self.shown, self.given = list(hands), [], []  # type: ignore[var-annotated]
+
+    def run(self, image_HW: Any, male: bool, boxes_R4: Any = None) -> Reading:
+        told_R4, score = self.hands[min(len(self.shown), len(self.hands) - 1)]
+        self.shown.append(image_HW)
+        self.given.append(boxes_R4)
+        found_R4 = told_R4 if boxes_R4 is None else boxes_R4
+        scores_R = np.full(17, score, np.float32)
+        months = 100.0 + len(self.shown)
+        return Reading(months, np.zeros(228, np.float32), np.float32(found_R4), scores_R, np.zeros(17, np.float32))
+
+
+def hand(degrees: float = 0, size: float = pose.USUAL_RADIUS, middle: complex = 48 + 58j) -> np.ndarray:
+    """Boxes of a hand turned clockwise by `degrees` from upright, its radius a share of `SIDE`."""
+    hand_R = np.array([x + 1j * y for x, y in MEAN_HAND])
+    middles_R = size * SIDE * np.exp(1j * np.radians(degrees + pose.USUAL_DEGREES)) * hand_R + middle
+    middles_R2 = np.stack([middles_R.real, middles_R.imag], axis=-1)
+    return np.concatenate([middles_R2 - 4, middles_R2 + 4], axis=-1).astype(np.float32)
+
+
+def picture(shape: tuple[int, int] = SHAPE, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, shape).astype(np.float32)
+
+
+@pytest.mark.parametrize(("degrees", "size"), [(0, 0.225), (11, 0.2), (-11, 0.28)])
+def test_a_usual_hand_is_read_as_it_came_and_costs_nothing(degrees: float, size: float) -> None:
+    """The same two runs, the same answer to the bit as the mean of the picture and its mirror image."""
+    image_HW, told = picture(), (hand(degrees, size), 0.9)
+    engine, plain = Finder(told), Finder(told)
+    reading, stand = read_views(engine, image_HW, True)  # type: ignore[arg-type]
+    first, turns = read_upright(plain, image_HW, True)  # type: ignore[arg-type]
+    wanted = average(first, read_view(plain, image_HW, True, turns, mirrored=True))  # type: ignore[arg-type]
+    assert (stand.turns, stand.place, stand.found) == (0, None, None)
+    assert stand.picture_HW is image_HW
+    for got, expected in zip(engine.shown, plain.shown, strict=True):
+        np.testing.assert_array_equal(got, expected)
+    for got, expected in zip(reading, wanted, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(("degrees", "size"), [(20, 0.225), (-40, 0.225), (0, 0.12), (0, 0.32), (30, 0.1)])
+def test_a_hand_off_its_usual_pose_is_read_upright_and_its_boxes_come_back(degrees: float, size: float) -> None:
+    there_R4 = hand(degrees, size)
+    place = pose.to_usual(pose.fit(there_R4, np.ones(17)), SIDE)
+    upright_R4 = place.inverse().boxes(there_R4)
+    margin_4 = np.array([8, 0, 8, 0])  # pads 112 columns to 128
+    engine = Finder((there_R4, 0.6), (upright_R4 + margin_4, 0.9), (mirror_boxes(upright_R4, 112) + margin_4, 0.9))
+    reading, stand = read_views(engine, picture(), False)  # type: ignore[arg-type]
+    assert len(engine.shown) == 3
+    assert engine.shown[1].shape == (128, 128)
+    assert stand.found is not None
+    assert stand.found.degrees == pytest.approx(degrees, abs=1e-3)
+    assert reading.boxes_R4 is not None
+    np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=1e-3)
+
+
+def test_given_boxes_are_read_where_they_lie_and_come_back() -> None:
+    there_R4 = hand(25)
+    place = pose.to_usual(pose.fit(there_R4, np.ones(17)), SIDE)
+    given_R4 = there_R4.copy()
+    given_R4[3] += 5
+    given_R4[7] = np.nan
+    engine = Finder((there_R4, 0.6), (hand(), 0.9))
+    reading, _ = read_views(engine, picture(), False, given_R4)  # type: ignore[arg-type]
+    assert [boxes is None for boxes in engine.given] == [True, True, False, False]
+    assert np.isnan(engine.given[2][7]).all()
+    expected_R4 = place.inverse().boxes(given_R4) + np.array([8, 0, 8, 0])  # pads 112 columns to 128
+    np.testing.assert_allclose(engine.given[2], expected_R4, atol=1e-3)
+    known = np.arange(17) != 7
+    assert reading.boxes_R4 is not None
+    np.testing.assert_allclose(reading.boxes_R4[known], given_R4[known], atol=1e-3)
+
+
+def test_given_boxes_of_a_usual_hand_cost_what_they_did() -> None:
+    engine, given_R4 = Finder((hand(), 0.9)), hand(2)
+    reading, _ = read_views(engine, picture(), False, given_R4)  # type: ignore[arg-type]
+    assert [boxes is None for boxes in engine.given] == [True, False, False]
+    np.testing.assert_allclose(reading.boxes_R4, given_R4, atol=1e-4)
+
+
+def test_where_no_quarter_turn_is_sure_the_turns_between_are_tried() -> None:
+    nothing, tilted = (hand(0), 0.1), (hand(0, 0.18, 64 + 64j), 0.7)
+    engine = Finder(nothing, nothing, nothing, nothing, tilted, (hand(), 0.9))
+    _, stand = settle(engine, picture(), False)  # type: ignore[arg-type]
+    assert len(engine.shown) == 6
+    assert engine.shown[4].shape == (128, 128)
+    assert stand.found is not None
+    assert stand.found.degrees == pytest.approx(45, abs=1e-3)
+    assert stand.found.radius > 0.18 * SIDE  # the tilted picture shows it smaller than it is
+
+
+def test_what_is_hardly_a_hand_in_any_turn_is_read_as_it_came() -> None:
+    engine = Finder((hand(30), 0.2))
+    _, stand = settle(engine, picture(), False)  # type: ignore[arg-type]
+    assert (len(engine.shown), stand.place, stand.found) == (8, None, None)
+
+
+def test_a_pose_that_was_misjudged_is_mended_once_more() -> None:
+    engine = Finder((hand(20), 0.6), (hand(-30), 0.6), (hand(30), 0.9))
+    settle(engine, picture(), False)  # type: ignore[arg-type]
+    assert len(engine.shown) == 1 + upright.ROUNDS
+
+
+def test_what_is_no_hand_is_read_as_it_came() -> None:
+    scattered_R4 = np.tile(np.float32([3, 3, 9, 9]), (17, 1))
+    engine = Finder((scattered_R4, 0.9))
+    _, stand = read_views(engine, picture(), False)  # type: ignore[arg-type]
+    assert (len(engine.shown), stand.place) == (2, None)
+
+
+def test_a_re_sampled_picture_comes_from_the_original_pixels() -> None:
+    """Stripes of eight pixels, which the prepared picture, four times smaller, cannot show."""
+    original_HW = np.zeros((512, 384), np.float32)
+    original_HW[:, 192:] = np.tile(np.repeat([50.0, 250.0], 4), 24)
+    image_HW = np.float32(original_HW[::4, ::4] > 0) * 150
+    fine, coarse = Finder((hand(0, 0.1), 0.6), (hand(), 0.9)), Finder((hand(0, 0.1), 0.6), (hand(), 0.9))
+    read_views(fine, image_HW, False, original_HW=original_HW)  # type: ignore[arg-type]
+    read_views(coarse, image_HW, False)  # type: ignore[arg-type]
+    fine_HW, coarse_HW = (engine.shown[1][40:80, 70:110] for engine in (fine, coarse))
+    assert coarse_HW.std() < 1
+    assert fine_HW.std() > 20
+
+
+def test_an_image_and_its_mirror_image_are_read_alike() -> None:
+    class Bright:
+        def run(self, image_HW: Any, male: bool, boxes_R4: Any = None) -> Reading:
+            x = float(image_HW.argmax() % image_HW.shape[1])
+            return Reading(100 + x, np.zeros(228, np.float32))
+
+    image_HW = np.zeros((64, 96), np.float32)
+    image_HW[3, 5] = 255
+    months = [read_views(Bright(), each_HW, True)[0].months for each_HW in (image_HW, image_HW[:, ::-1])]  # type: ignore
+    assert months == [100 + (5 + 90) / 2] * 2
+
+
+def test_a_network_without_regions_is_read_twice() -> None:
+    class Regionless:
+        calls = 0
+
+        def run(self, image_HW: Any, male: bool) -> Reading:
+            self.calls += 1
+            return Reading(80.0 + 10 * self.calls, np.zeros(228, np.float32))
+
+    reading, stand = read_views(Regionless(), np.zeros((64, 96), np.uint8), male=True)  # type: ignore[arg-type]
+    assert (reading.months, stand.turns, reading.boxes_R4) == (95, 0, None)
+
+
+def test_both_views_read_the_same_picture() -> None:
+    engine, stand = Finder((hand(), 0.9)), Stand(picture(), 2, Similarity(2, 3j))
+    read_both(engine, stand, False)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(engine.shown[1], engine.shown[0][:, ::-1])
