@@ -174,6 +174,10 @@ class BothSexes:
             raise ValueError("one assessment for each sex is needed")
 
 
+Result = Assessment | BothSexes
+"""What one hand gives: an age, or where nobody knows the sex one for either."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """An assessment, and for each region by how many months the age changes when that region is masked.
