@@ -60,6 +60,7 @@ HEAVY: dict[str, set[str]] = {
     "dicomanonymizer": {"imaging"},
     "fastapi": {"service"},
     "reportlab": {"report"},
+    "font_roboto": {"report"},
     "onnxruntime": {"inference"},
     "onnx": {"inference.export"},
     "onnxscript": {"inference.export"},

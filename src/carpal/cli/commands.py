@@ -116,11 +116,8 @@ def _say_and_draw(result: Result, radiograph: Radiograph, overlay: Path | None) 
 
 def _rendered(result: Result) -> tuple[dict[str, Any], str]:
     from carpal.report import as_json, text
-    from carpal.types import BothSexes
 
-    if isinstance(result, BothSexes):
-        return as_json.entry_of_both(result), text.line_of_both(result)
-    return as_json.entry(result), text.line(result)
+    return as_json.entry_of(result), text.line_of(result)
 
 
 def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | None]:
