@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trust.fit": BASE | {"imaging", "inference", "data"},
     "trust.stress": BASE | {"imaging", "inference", "evaluation", "data"},
     "report": BASE | {"imaging", "growth"},
-    "service": BASE | {"imaging", "inference", "report", "growth"},
+    "service": BASE | {"imaging", "inference", "report", "growth", "trust"},
 }
 
 # The only places that may name an optional dependency, even inside a function.
@@ -62,6 +62,7 @@ HEAVY: dict[str, set[str]] = {
     "dicomanonymizer": {"imaging"},
     "fastapi": {"service"},
     "reportlab": {"report"},
+    "font_roboto": {"report"},
     "onnxruntime": {"inference"},
     "onnx": {"inference.export"},
     "onnxscript": {"inference.export"},

@@ -174,6 +174,20 @@ class BothSexes:
             raise ValueError("one assessment for each sex is needed")
 
 
+Result = Assessment | BothSexes
+"""What one hand gives: an age, or where nobody knows the sex one for either."""
+
+
+def each_of(result: Result) -> tuple[Assessment, ...]:
+    """The one assessment of a hand, or the girl's and the boy's where the sex is unknown."""
+    return (result.female, result.male) if isinstance(result, BothSexes) else (result,)
+
+
+def has_age(result: Result) -> bool:
+    """Whether a hand was given an age, or for an unknown sex at least one."""
+    return any(each.months is not None for each in each_of(result))
+
+
 @dataclass(frozen=True)
 class Explanation:
     """An assessment, and for each region by how many months the age changes when that region is masked.

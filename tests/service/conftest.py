@@ -20,7 +20,8 @@ from starlette.testclient import TestClient
 from carpal.inference.engine import Reading
 from carpal.service.app import create_app
 from carpal.service.settings import Settings
-from carpal.types import ModelId, Radiograph
+from carpal.trust.site import Check, Line, Site
+from carpal.types import ModelId, Radiograph, Sex
 
 FOUND_R4 = np.array([[6 * i, 5 * i, 6 * i + 20, 5 * i + 20] for i in range(17)], np.float32)
 
@@ -35,13 +36,14 @@ class ToldEngine:
 
     def __init__(self, months: float = 120.0) -> None:
         self.months, self.asked, self.fails = months, 0, False
+        self.more_for_boys = 0.0
 
     def run(self, image_HW: Any, male: bool, boxes_R4: Any = None) -> Reading:
         self.asked += 1
         if self.fails:
             raise RuntimeError("Jane Doe's radiograph broke me")
         boxes = FOUND_R4 if boxes_R4 is None else np.where(np.isnan(boxes_R4), FOUND_R4, boxes_R4)
-        months = self.months + (0.0 if boxes_R4 is None else 6.0)
+        months = self.months + (0.0 if boxes_R4 is None else 6.0) + self.more_for_boys * male
         steps = np.linspace(months + 60, months - 168, 228)
         return Reading(
             months,
@@ -66,17 +68,33 @@ def png(drawn_hand: Radiograph) -> bytes:
 
 
 @pytest.fixture
+def two_hands_png(drawn_hand: Radiograph) -> bytes:
+    """Two drawn hands beside each other in one picture, as a PNG file."""
+    one = drawn_hand.pixels_HW
+    buffer = io.BytesIO()
+    Image.fromarray(np.concatenate([one[:, ::-1], one], axis=1)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
 def build(tmp_path: Path, engine: ToldEngine) -> Iterator[Callable[..., TestClient]]:
-    """Starts services; `build(rate=5)` changes a setting. All of one test share the data folder."""
+    """Starts services; `build(rate=5)` changes a setting, `site` calibrates. All share the data folder."""
     with ExitStack() as stack:
 
-        def make(**settings: Any) -> TestClient:
+        def make(site: Site | None = None, **settings: Any) -> TestClient:
             values = {"data": tmp_path / "data", "quiet": False} | settings
-            app = create_app(Settings(**values), engine)
+            app = create_app(Settings(**values), engine, site)
             client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
             return stack.enter_context(client)
 
         yield make
+
+
+@pytest.fixture
+def site(engine: ToldEngine) -> Site:
+    """A calibration that makes girls 6 months older and boys 6 months younger."""
+    lines = {sex: Line(shift, 0.0, 120.0, 0.0, 228.0, 30) for sex, shift in ((Sex.FEMALE, 6.0), (Sex.MALE, -6.0))}
+    return Site("Klinik Łódź", "2026-11-24", engine.model, lines, Check(9.0, 6.0, 3.0, (2.0, 4.0)))
 
 
 @pytest.fixture

@@ -54,11 +54,11 @@ def open_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
     assert errors == []
 
 
-def upload(page: Page, hand: Path, **facts: str) -> None:
+def upload(page: Page, hand: Path, sex: str = "female", **facts: str) -> None:
     """Fills in the first page and waits for the answer."""
     page.goto("/")
     page.set_input_files("#files", hand)
-    page.check('input[name="sex"][value="female"]')
+    page.check(f'input[name="sex"][value="{sex}"]')
     for name, value in (FACTS | facts).items():
         page.fill(f'[name="{name}"]', value)
     page.click("#upload .actions .button")
@@ -169,6 +169,52 @@ def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Pag
     expect(page.locator(".result")).to_contain_text("the machine itself read 10 years")
 
 
+def test_two_hands_are_shown_apart_and_one_is_signed(
+    open_page: Callable[..., Page], two_hands_png: bytes, tmp_path: Path
+) -> None:
+    page = open_page()
+    (tmp_path / "two.png").write_bytes(two_hands_png)
+    upload(page, tmp_path / "two.png")
+    ready(page)
+    ages = page.locator(".results .result")
+    expect(ages).to_have_count(2)
+    expect(ages.nth(0)).to_contain_text("Hand on the left of the picture")
+    expect(ages.nth(1)).to_contain_text("Hand on the right of the picture")
+    assert page.locator("#overlay g").count() == 34
+    page.locator('tr[data-region="right-Wrist"]').hover()
+    expect(page.locator('#overlay g[data-region="right-Wrist"]')).to_have_class("active")
+    expect(page.locator('#overlay g[data-region="left-Wrist"]')).not_to_have_class("active")
+    assert page.locator("#edit").count() == 0
+    page.check('input[name="hand"][value="right"]')
+    page.check('input[value="accept"]')
+    page.click("text=Sign >> nth=-1")
+    expect(page.locator(".signed")).to_contain_text("Accepted: 10 years, Hand on the right of the picture")
+
+
+def test_an_unknown_sex_has_two_ages_and_no_accepting(
+    open_page: Callable[..., Page], hand_png: Path, engine: Any
+) -> None:
+    engine.more_for_boys = 11.0
+    page = open_page()
+    upload(page, hand_png, sex="unknown")
+    ready(page)
+    ages = page.locator(".results .result")
+    expect(ages.nth(0)).to_contain_text("Bone age as a girl")
+    expect(ages.nth(0)).to_contain_text("10 years 120.0 months")
+    expect(ages.nth(1)).to_contain_text("Bone age as a boy")
+    expect(ages.nth(1)).to_contain_text("10 years 11 months 131.0 months")
+    assert page.locator('input[value="accept"], input[value="adjust"]').count() == 0
+    found = [each["id"] for each in Axe().run(page)["violations"] if each["impact"] in ("serious", "critical")]
+    assert found == []
+    page.click("text=Complete or correct")
+    page.check('details input[name="sex"][value="male"]')
+    page.click("text=Save")
+    expect(page.locator(".result .big")).to_contain_text("10 years 11 months")
+    page.check('input[value="accept"]')
+    page.click("text=Sign >> nth=-1")
+    expect(page.locator(".signed")).to_contain_text("Accepted: 10 years 11 months")
+
+
 def test_blind_first(open_page: Callable[..., Page], hand_png: Path) -> None:
     page = open_page()
     page.goto("/")
@@ -213,3 +259,18 @@ def test_dark_phone_and_accessible(open_page: Callable[..., Page], hand_png: Pat
             assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious] == [], path
         colours.add(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
     assert len(colours) == 2
+
+
+def test_the_widest_screens_are_used(open_page: Callable[..., Page], hand_png: Path) -> None:
+    """4K: nothing is wider than the screen, the answer lies beside the radiograph, and both take their share."""
+    page = open_page(viewport={"width": 3840, "height": 2160})
+    upload(page, hand_png)
+    ready(page)
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 3840
+    look, answer = (page.locator(each).bounding_box() for each in (".look", ".answer"))
+    assert look
+    assert answer
+    assert look["x"] + look["width"] <= answer["x"]
+    assert min(look["width"], answer["width"]) > 1000
+    size = page.evaluate("() => parseFloat(getComputedStyle(document.documentElement).fontSize)")
+    assert size >= 20, "letters grow with the screen"

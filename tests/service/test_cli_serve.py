@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pypdf import PdfReader
 
 from carpal.cli import main
+from carpal.types import Refusal
 
 
 @pytest.fixture
@@ -43,6 +45,51 @@ def test_report_says_what_is_wrong(
     assert main(["report", str(hand_png), *extra, "--out", str(tmp_path / "r.pdf")]) == code
     assert words in capsys.readouterr().err
     assert not (tmp_path / "r.pdf").exists()
+
+
+@pytest.mark.usefixtures("told")
+def test_report_of_an_unknown_sex_has_both_ages(
+    tmp_path: Path, hand_png: Path, site: Any, engine: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine.more_for_boys = 11.0
+    (tmp_path / "site.json").write_text(site.as_text())
+    given = ["--sex", "unknown", "--calibration", str(tmp_path / "site.json")]
+    assert main(["report", str(hand_png), *given, "--out", str(tmp_path / "r.pdf")]) == 0
+    assert "10 years 6 months (126.0 months) as female, 10 years 5 months (125.0 months) as male" in (
+        capsys.readouterr().out
+    )
+    text = PdfReader(tmp_path / "r.pdf").pages[0].extract_text().replace("\n", " ")
+    assert "Bone age as a girl 10 years 6 months" in text
+    assert f"As a boy: Calibrated by {site.label}; the network itself read 10 years 11 months." in text
+
+
+@pytest.mark.usefixtures("told")
+def test_report_of_two_hands_has_two_pages(tmp_path: Path, two_hands_png: bytes) -> None:
+    (tmp_path / "two.png").write_bytes(two_hands_png)
+    assert main(["report", str(tmp_path / "two.png"), "--sex", "male", "--out", str(tmp_path / "r.pdf")]) == 0
+    assert len(PdfReader(tmp_path / "r.pdf").pages) == 2
+
+
+@pytest.mark.usefixtures("told")
+def test_no_report_is_written_without_an_age(
+    tmp_path: Path, hand_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = Refusal("not-a-hand", "there is no hand")
+    monkeypatch.setattr("carpal.inference.assess._refuse_picture", lambda radiograph, engine: refused)
+    assert main(["report", str(hand_png), "--sex", "male", "--out", str(tmp_path / "r.pdf")]) == 3
+    printed = capsys.readouterr()
+    assert "there is no hand" in printed.out
+    assert "without an age there is no report" in printed.err
+    assert not (tmp_path / "r.pdf").exists()
+
+
+@pytest.mark.usefixtures("told")
+def test_serve_refuses_a_calibration_of_other_weights(
+    tmp_path: Path, site: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "site.json").write_text(site.as_text().replace("ab" * 32, "cd" * 32))
+    assert main(["serve", "--data", str(tmp_path / "d"), "--calibration", str(tmp_path / "site.json")]) == 2
+    assert "make one for these weights" in capsys.readouterr().err
 
 
 def test_report_never_overwrites_the_radiograph(hand_png: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from pypdf import PdfReader
 from starlette.testclient import TestClient
 
-from carpal.types import Radiograph
+from carpal.service.readings import Reading, Study
+from carpal.types import Interval, Radiograph
 
 Queue = Callable[..., dict[str, Any]]
 HTML = {"Accept": "text/html"}
@@ -112,6 +113,43 @@ def test_earlier_readings_of_the_child_become_a_curve(client: TestClient, queue:
     assert page.count('<circle class="earlier"') == 1
     assert page.count('<circle class="child"') == 1
     assert "error of a velocity is not known" in page
+
+
+class Sure:
+    """A calibration of intervals: a year to either side."""
+
+    def interval(self, sex: Any, months: float, probabilities_K: Any) -> Interval:
+        return Interval(months - 12, months + 12, 0.9)
+
+
+def test_with_an_interval_velocity_and_height_have_their_error(client: TestClient, engine: Any, queue: Queue) -> None:
+    engine.calibration = Sure()
+    facts = {"birth_date": "2010-01-01", "patient_id": "4711", "height_cm": "140"}
+    queue(client, study_date="2018-01-01", **facts)
+    engine.months = 132.0
+    job = queue(client, study_date="2020-01-01", **facts)
+    page = client.get(f"/studies/{job['id']}", headers=HTML).text
+    assert page.count('<circle class="earlier"') == 1
+    pace = r"Since the reading before: 0\.5 years of bone age a year \(95 % interval -?\d\.\d to \d\.\d\)"
+    assert re.search(pace, page)
+    assert "90 % interval: 10 years \N{EN DASH} 12 years" in page
+    height = r'class="big">\d{3} - \d{3} cm</p>\s*<p class="source">From 140\.0 cm and .* Group: .* Pinneau'
+    assert re.search(height, page)
+
+
+def test_the_dashboard_has_both_charts_and_the_drift(client: TestClient) -> None:
+    readings = client.app.app.state.desk.studies.readings  # type: ignore[attr-defined]
+    for number in range(25):
+        readings.add(Study(f"{number:024x}", f"2026-01-{number + 1:02}", "anna", "a.png", sex="male"))
+        readings.sign(Reading(f"{number:024x}", "anna", decision="adjust", months=120.0 + number, machine_months=120.0))
+    page = client.get("/agreement", headers=HTML).text
+    charts = page.split('<svg class="chart"')[1:]
+    assert len(charts) == 2
+    assert [chart.count('<circle class="child"') for chart in charts] == [25, 25]
+    assert [chart.count('<polyline class="mean"') for chart in charts] == [1, 1], "bias; running mean of 20"
+    assert charts[0].count('<polyline class="earlier"') == 2, "limits of agreement"
+    for words in ("+12.0", "Bias of the last 20, months", "+14.5", "Lancet 1986"):
+        assert words in page
 
 
 def test_dicom_brings_sex_dates_and_name(client: TestClient, drawn_hand: Radiograph, settle: Queue) -> None:

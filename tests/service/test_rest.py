@@ -39,7 +39,7 @@ def test_assess_keeps_nothing(client: TestClient, png: bytes) -> None:
 def test_sex_is_never_guessed(client: TestClient, png: bytes, problem: Problem) -> None:
     answer = client.post("/api/v1/assess", files={"file": ("hand.png", png)})
     assert problem(answer, 422, "missing-sex")
-    answer = client.post("/api/v1/assess", files={"file": ("hand.png", png)}, data={"sex": "unknown"})
+    answer = client.post("/api/v1/assess", files={"file": ("hand.png", png)}, data={"sex": "other"})
     assert problem(answer, 422, "invalid")
 
 

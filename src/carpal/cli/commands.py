@@ -16,7 +16,7 @@ from carpal.errors import CarpalError, ConfigError, InputError
 if TYPE_CHECKING:
     from carpal.inference.engine import Engine
     from carpal.trust.site import Site
-    from carpal.types import Assessment, BothSexes, Radiograph, Sex
+    from carpal.types import Radiograph, Result, Sex
 
 
 def run_assess(arguments: Namespace) -> int:
@@ -63,13 +63,14 @@ def _assess_one(
     from carpal.inference.assess import choose_sex
     from carpal.inference.hands import read_hands
     from carpal.report import as_json
+    from carpal.trust.site import calibrated
 
     sex = stated
     try:
         radiograph = read_radiograph(image)
         sex = stated or radiograph.sex
         read = read_hands(radiograph, None if unknown else choose_sex(radiograph, stated), engine)
-        results = [_calibrated(result, site) for result in read]
+        results = [calibrated(result, site) for result in read]
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if reports is not None:
@@ -83,18 +84,7 @@ def _assess_one(
     return [_rendered(result) for result in results]
 
 
-def _calibrated(result: Assessment | BothSexes, site: Site | None) -> Assessment | BothSexes:
-    """A result after a hospital's calibration, where there is one; a refusal stays as it is."""
-    from carpal.types import BothSexes
-
-    if site is None:
-        return result
-    if isinstance(result, BothSexes):
-        return BothSexes(site.apply(result.female), site.apply(result.male))
-    return site.apply(result)
-
-
-def _report(reports: Reports, image: str, radiograph: Radiograph, results: list[Assessment | BothSexes]) -> None:
+def _report(reports: Reports, image: str, radiograph: Radiograph, results: list[Result]) -> None:
     """Writes the report of one hand of a known sex; of anything else it has no form, and says so."""
     from carpal.types import Assessment
 
@@ -109,7 +99,7 @@ def _numbered(overlay: Path, number: int) -> Path:
     return overlay.with_name(f"{overlay.stem}-hand{number + 1}{overlay.suffix}")
 
 
-def _say_and_draw(result: Assessment | BothSexes, radiograph: Radiograph, overlay: Path | None) -> None:
+def _say_and_draw(result: Result, radiograph: Radiograph, overlay: Path | None) -> None:
     """Prints the warnings and writes the picture, which a radiograph of unknown sex does not get: it shows one age."""
     from carpal.types import BothSexes
 
@@ -124,13 +114,10 @@ def _say_and_draw(result: Assessment | BothSexes, radiograph: Radiograph, overla
         save(overlay, radiograph, one)
 
 
-def _rendered(result: Assessment | BothSexes) -> tuple[dict[str, Any], str]:
+def _rendered(result: Result) -> tuple[dict[str, Any], str]:
     from carpal.report import as_json, text
-    from carpal.types import BothSexes
 
-    if isinstance(result, BothSexes):
-        return as_json.entry_of_both(result), text.line_of_both(result)
-    return as_json.entry(result), text.line(result)
+    return as_json.entry_of(result), text.line_of(result)
 
 
 def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | None]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from carpal.cli.words import NOTICE, add_network, add_path, command
-from carpal.errors import ConfigError
+from carpal.errors import ConfigError, UnsuitableImage
+
+if TYPE_CHECKING:
+    from carpal.report.child import Child
+    from carpal.types import Radiograph
 
 
 def add(commands: Any) -> None:
@@ -41,6 +45,7 @@ def _add_serve(commands: Any) -> None:
     group.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads of the network (default: one for each core)"
     )
+    add_path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
     group = parser.add_argument_group("tokens (the service need not be stopped)")
     group.add_argument("--add-token", metavar="NAME", help="make a token, print it once, and end")
     group.add_argument(
@@ -63,6 +68,7 @@ def run_serve(arguments: Namespace) -> int:
     from carpal.inference.engine import open_engine
     from carpal.service.app import serve
     from carpal.service.settings import MIB, Settings
+    from carpal.trust.site import read_site
 
     settings = Settings(
         data=arguments.data,
@@ -76,9 +82,10 @@ def run_serve(arguments: Namespace) -> int:
         rate=arguments.rate,
     )
     engine = open_engine(arguments.weights, arguments.backend, arguments.threads)
+    site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"http://{shown}:{settings.port}  {NOTICE} Ctrl-C ends it.", flush=True)
-    serve(settings, engine)
+    serve(settings, engine, site)
     return 0
 
 
@@ -109,14 +116,19 @@ def _add_report(commands: Any) -> None:
     )
     group = parser.add_argument_group("input")
     group.add_argument("image", metavar="IMAGE", help="PNG, JPEG, TIFF, WebP or DICOM file")
-    group.add_argument("--sex", choices=("male", "female"), help="default: what the DICOM file states")
+    group.add_argument(
+        "--sex",
+        choices=("male", "female", "unknown"),
+        help="unknown reports both ages (default: what the DICOM file states; it is never guessed)",
+    )
     group.add_argument("--birth-date", metavar="YYYY-MM-DD", help="default: what the DICOM file states")
     group.add_argument("--study-date", metavar="YYYY-MM-DD", help="day of the radiograph (default: as above)")
     group.add_argument("--height", type=float, metavar="CM", help="adds the predicted adult height")
     group.add_argument("--name", default="", help="the patient's name, printed as it is given")
     group.add_argument("--id", default="", help="the patient's identifier, printed as it is given")
+    add_path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
     group = parser.add_argument_group("output")
-    add_path(group, "--out", "FILE.pdf", "the report", required=True)
+    add_path(group, "--out", "FILE.pdf", "the report; two hands in the picture get a page each", required=True)
     group.add_argument("--language", choices=("en", "de"), default="en", help="default: en")
     add_network(parser)
     parser.set_defaults(module="serve")
@@ -125,17 +137,36 @@ def _add_report(commands: Any) -> None:
 def run_report(arguments: Namespace) -> int:
     """Reads one radiograph and writes its report."""
     from carpal.imaging.read import read_radiograph
-    from carpal.inference.assess import assess, choose_sex, to_sex
+    from carpal.inference.assess import choose_sex, to_sex
     from carpal.inference.engine import open_engine
+    from carpal.inference.hands import cut_out, read_hands
     from carpal.report import pdf, write_atomically
-    from carpal.report.child import Child
-    from carpal.report.text import line
+    from carpal.report.text import line_of
+    from carpal.trust.site import calibrated, read_site
+    from carpal.types import has_age
 
     if arguments.out.resolve() == Path(arguments.image).resolve():
         raise ConfigError(f"{arguments.out} is the image - it would be overwritten - choose another name")
     radiograph = read_radiograph(arguments.image)
+    child = _child(arguments, radiograph)
+    sex = None if arguments.sex == "unknown" else choose_sex(radiograph, to_sex(arguments.sex))
+    engine = open_engine(arguments.weights, arguments.backend)
+    site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
+    results = [calibrated(result, site) for result in read_hands(radiograph, sex, engine)]
+    for result in results:
+        print(line_of(result))
+    pages = [cut_out(radiograph, result) for result in results]
+    if not any(has_age(result) for result in results):
+        raise UnsuitableImage(f"{arguments.image}: without an age there is no report - take another radiograph")
+    write_atomically(arguments.out, pdf.render_hands(pages, child, arguments.language))
+    return 0
+
+
+def _child(arguments: Namespace, radiograph: Radiograph) -> Child:
+    from carpal.report.child import Child
+
     own = Child.of(radiograph)
-    child = Child.with_dates(
+    return Child.with_dates(
         months=own.months,
         birth_date=_day(arguments.birth_date, "--birth-date") or own.birth_date,
         study_date=_day(arguments.study_date, "--study-date") or own.study_date,
@@ -143,11 +174,6 @@ def run_report(arguments: Namespace) -> int:
         name=arguments.name,
         identifier=arguments.id,
     )
-    sex = choose_sex(radiograph, to_sex(arguments.sex))
-    assessment = assess(radiograph, sex, open_engine(arguments.weights, arguments.backend))
-    write_atomically(arguments.out, pdf.render(assessment, radiograph, child, arguments.language))
-    print(line(assessment))
-    return 0
 
 
 def _day(text: str | None, flag: str) -> Any:

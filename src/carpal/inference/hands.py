@@ -8,7 +8,7 @@ from typing import Final
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine
 from carpal.trust import two_hands
-from carpal.types import Assessment, BothSexes, Box, Radiograph, Region, Sex
+from carpal.types import Assessment, BothSexes, Box, Radiograph, Region, Result, Sex
 
 APART_MONTHS: Final = 12.0
 """Two hands of a child further apart than this are flagged where the weights give no interval."""
@@ -38,13 +38,32 @@ def read_frame(radiograph: Radiograph, sex: Sex, engine: Engine) -> list[Assessm
 def _read_half(radiograph: Radiograph, half: two_hands.Half, sex: Sex, engine: Engine) -> Assessment:
     """A half on its own, with its regions moved to where they lie in the frame."""
     hand = assess(replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW)), sex, engine)
-    regions = tuple(replace(region, box=_moved(region, half)) for region in hand.regions)
-    return replace(hand, regions=regions, side_in_image=half.side_in_image)
+    return replace(_moved(hand, half.left, half.top), side_in_image=half.side_in_image)
 
 
-def _moved(region: Region, half: two_hands.Half) -> Box:
-    box = region.box
-    return Box(box.x1 + half.left, box.y1 + half.top, box.x2 + half.left, box.y2 + half.top)
+def _moved(hand: Assessment, right: int, down: int) -> Assessment:
+    def moved(box: Box) -> Box:
+        return Box(box.x1 + right, box.y1 + down, box.x2 + right, box.y2 + down)
+
+    regions: tuple[Region, ...] = tuple(replace(region, box=moved(region.box)) for region in hand.regions)
+    return replace(hand, regions=regions)
+
+
+def cut_out(radiograph: Radiograph, result: Result) -> tuple[Radiograph, Result]:
+    """One of two hands for a picture of its own: its half of the frame, boxes in pixels of that half.
+
+    A hand that has the frame to itself comes back as it is.
+    """
+    one = result.female if isinstance(result, BothSexes) else result
+    halves = two_hands.split(radiograph.pixels_HW) if one.side_in_image else None
+    half = next((half for half in halves or () if half.side_in_image == one.side_in_image), None)
+    if half is None:
+        return radiograph, result
+    alone = replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW))
+    if isinstance(result, BothSexes):
+        both = (_moved(each, -half.left, -half.top) for each in (result.female, result.male))
+        return alone, BothSexes(*both)
+    return alone, _moved(result, -half.left, -half.top)
 
 
 def difference(first: Assessment, second: Assessment) -> list[str]:

@@ -10,13 +10,33 @@ from typing import Any, Final
 import carpal
 from carpal.errors import CarpalError
 from carpal.report import write_atomically
-from carpal.types import Assessment, BothSexes, Interval, ModelId, Refusal, Region, Sex
+from carpal.types import Assessment, BothSexes, Interval, ModelId, Refusal, Region, Result, Sex
 
 KEYS: Final = ("image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal", "site")
 """The keys of an entry, in their order. Others rely on them: never rename one.
 
-`side_in_image` follows for one of two hands in a frame, `by_sex` where the sex is unknown.
+`side_in_image` follows for one of two hands in a frame, `by_sex` where the sex is unknown, and in `frame` `hands` where
+there are two.
 """
+
+
+def frame(results: Sequence[Result]) -> dict[str, Any]:
+    """One image as one object: the hand's entry, or for two hands an object without an age, whose `hands` have them."""
+    entries = [entry_of(result) for result in results]
+    if len(entries) == 1:
+        return entries[0]
+    first = entries[0]
+    refusals = [each["refused"] for each in entries]
+    empty: dict[str, Any] = {"months": None, "interval": None, "regions": [], "site": None}
+    warnings = list(dict.fromkeys(warning for each in entries for warning in each["warnings"]))
+    refused = refusals[0] if all(refusals) else None
+    whole = {key: first[key] for key in KEYS} | empty
+    return whole | {"warnings": warnings, "refused": refused, "hands": entries}
+
+
+def entry_of(result: Result) -> dict[str, Any]:
+    """One hand's object, whether its sex is known or not."""
+    return entry_of_both(result) if isinstance(result, BothSexes) else entry(result)
 
 
 def entry(assessment: Assessment) -> dict[str, Any]:

@@ -79,3 +79,5 @@ class Signature:
     machine_months: float | None = None
     machine: str = ""
     """SHA-256 of the weights whose age she saw, and that age before any region was put right."""
+    hand: str = ""
+    """Which of two hands in a frame: "left", "right", "top" or "bottom" as one looks at it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,7 +19,7 @@ from carpal.anatomy import COLOURS, group_of
 from carpal.imaging.preprocess import is_inverted, stretch
 from carpal.report import write_atomically
 from carpal.report.text import calibration, years
-from carpal.types import Assessment, Radiograph
+from carpal.types import Assessment, BothSexes, Radiograph, Result
 
 LONG_SIDE: Final = 1200
 """Long side of the radiograph in the picture, in pixels, whatever the file's own size."""
@@ -45,8 +46,11 @@ class Label(NamedTuple):
     place: Rectangle
 
 
-def draw(radiograph: Radiograph, assessment: Assessment) -> Image.Image:
-    """The picture (RGB), with the radiograph's long side at 1200 pixels."""
+def draw(radiograph: Radiograph, result: Result) -> Image.Image:
+    """The picture (RGB), with the radiograph's long side at 1200 pixels.
+
+    Where the sex is unknown it has both ages above, and no ages beside the names.
+    """
     pixels_HW = radiograph.pixels_HW
     grey = Image.fromarray(stretch(pixels_HW, is_inverted(pixels_HW)).astype("uint8"))
     scale = LONG_SIDE / max(grey.size)
@@ -57,8 +61,18 @@ def draw(radiograph: Radiograph, assessment: Assessment) -> Image.Image:
     field = Image.new("RGB", (max(grey.width + 2 * margin, MIN_WIDTH), grey.height), BACKGROUND)
     left = (field.width - grey.width) // 2
     field.paste(grey, (left, 0))
-    _draw_labels(ImageDraw.Draw(field), _labels(assessment, scale, left, field.size))
-    return _with_strips(field, assessment)
+    _draw_labels(ImageDraw.Draw(field), _labels(result, scale, left, field.size))
+    return _with_strips(field, result)
+
+
+def beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures next to each other, the first on the left, aligned at the top."""
+    whole = Image.new("RGB", (sum(each.width for each in pictures), max(each.height for each in pictures)), BACKGROUND)
+    left = 0
+    for each in pictures:
+        whole.paste(each, (left, 0))
+        left += each.width
+    return whole
 
 
 def save(path: Path, radiograph: Radiograph, assessment: Assessment) -> None:
@@ -68,15 +82,14 @@ def save(path: Path, radiograph: Radiograph, assessment: Assessment) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def _labels(assessment: Assessment, scale: float, left: int, size: tuple[int, int]) -> list[Label]:
-    boxes = [
-        (r.box.x1 * scale + left, r.box.y1 * scale, r.box.x2 * scale + left, r.box.y2 * scale)
-        for r in assessment.regions
-    ]
+def _labels(result: Result, scale: float, left: int, size: tuple[int, int]) -> list[Label]:
+    both = isinstance(result, BothSexes)
+    regions = _with_regions(result).regions
+    boxes = [(r.box.x1 * scale + left, r.box.y1 * scale, r.box.x2 * scale + left, r.box.y2 * scale) for r in regions]
     font = _font(TEXT_SIZE)
     labels: list[Label] = []
-    for region, box in zip(assessment.regions, boxes, strict=True):
-        text = f"{region.name} {region.months:.0f}"
+    for region, box in zip(regions, boxes, strict=True):
+        text = region.name if both else f"{region.name} {region.months:.0f}"
         width, height = font.getlength(text) + 8, TEXT_SIZE * 1.3
         place = find_place(box, (width, height), boxes, [label.place for label in labels], size)
         labels.append(Label(text, COLOURS[group_of(region.name)], box, place))
@@ -145,23 +158,50 @@ def _leader(label: Label) -> tuple[tuple[float, float], tuple[float, float]]:
     return (min(max(end[0], place[0]), place[2]), min(max(end[1], place[1]), place[3])), end
 
 
-def _with_strips(field: Image.Image, assessment: Assessment) -> Image.Image:
+def _with_strips(field: Image.Image, result: Result) -> Image.Image:
     picture = Image.new("RGB", (field.width, field.height + 2 * STRIP), STRIP_COLOUR)
     picture.paste(field, (0, STRIP))
     canvas = ImageDraw.Draw(picture)
     middle_top, middle_bottom, edge = STRIP / 2, picture.height - STRIP / 2, 20
-    age = "no age" if assessment.months is None else f"{years(assessment.months)} ({assessment.months:.1f} months)"
-    below = ", ".join(calibration(assessment))
+    assessment, title, below = _with_regions(result), *_title(result)
     title_y = 22 if below else middle_top
-    canvas.text((edge, title_y), f"{age}, {assessment.sex}", fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
+    canvas.text((edge, title_y), title, fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
     canvas.text((edge, STRIP - 13), below, fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
-    if assessment.regions:
+    if assessment.regions and not isinstance(result, BothSexes):
         note = "beside each name: its own age in months"
         canvas.text((picture.width - edge, middle_top), note, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")
     canvas.text((edge, middle_bottom), NOTICE, fill=WHITE, font=_font(SMALL_SIZE), anchor="lm")
     model = f"{assessment.model.name} {assessment.model.version}, carpal {carpal.__version__}"
     canvas.text((picture.width - edge, middle_bottom), model, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")
     return picture
+
+
+def _title(result: Result) -> tuple[str, str]:
+    """The age or ages, and what stands smaller below."""
+    if isinstance(result, BothSexes):
+        ages = [
+            "no age" if each.months is None else f"{years(each.months)} as {each.sex}"
+            for each in (result.female, result.male)
+        ]
+        parts = ["the sex is unknown, so both ages", *_side(result.female), *_site(result.female)]
+        return ", ".join(ages), ", ".join(parts)
+    age = "no age" if result.months is None else f"{years(result.months)} ({result.months:.1f} months)"
+    return f"{age}, {result.sex}", ", ".join([*_side(result), *calibration(result)])
+
+
+def _side(assessment: Assessment) -> list[str]:
+    return [f"the hand on the {assessment.side_in_image} of the image"] if assessment.side_in_image else []
+
+
+def _site(assessment: Assessment) -> list[str]:
+    return [f"calibrated by {assessment.site}"] if assessment.site else []
+
+
+def _with_regions(result: Result) -> Assessment:
+    """The assessment whose boxes are drawn: they do not depend on the sex."""
+    if isinstance(result, BothSexes):
+        return result.female if result.female.regions else result.male
+    return result
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:

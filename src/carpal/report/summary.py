@@ -45,6 +45,8 @@ class Summary:
     verdict: str
     score_note: str
     interval_note: str
+    site_note: str
+    """That a hospital's calibration gave the age, and the network's own; empty without."""
     growth: Chart | None
     growth_caption: str
     distribution: Chart | None
@@ -90,6 +92,7 @@ def summarise(assessment: Assessment, child: Child, words: Words, own_months: fl
         verdict=_verdict(score, words),
         score_note=score_note,
         interval_note=_interval_note(assessment, words),
+        site_note=_site_note(assessment, words),
         growth=_growth(assessment, child, table, words),
         growth_caption=words.gettext("Mean ± 2 SD: %s") % table.citation,
         distribution=_distribution(assessment, words),
@@ -143,6 +146,16 @@ def _interval_note(assessment: Assessment, words: Words) -> str:
     return f"{title} {years(interval.low, words)} - {years(interval.high, words)}"
 
 
+def _site_note(assessment: Assessment, words: Words) -> str:
+    if assessment.site is None or assessment.raw_months is None:
+        return ""
+    own = years(assessment.raw_months, words)
+    return words.gettext("Calibrated by %(site)s; the network itself read %(age)s.") % {
+        "site": assessment.site,
+        "age": own,
+    }
+
+
 def _growth(assessment: Assessment, child: Child, table: Reference, words: Words) -> Chart | None:
     if assessment.months is None or child.months is None:
         return None
@@ -154,6 +167,8 @@ def _growth(assessment: Assessment, child: Child, table: Reference, words: Words
 def _distribution(assessment: Assessment, words: Words) -> Chart | None:
     if assessment.months is None or not assessment.probabilities:
         return None
+    if assessment.raw_months is not None:  # the network's own answer: a calibration moves neither curve nor sum
+        return curves.distribution(assessment.probabilities, assessment.raw_months, None, words)
     return curves.distribution(assessment.probabilities, assessment.months, assessment.interval, words)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from gettext import NullTranslations
 from typing import Any
 
-from carpal.types import Assessment, BothSexes
+from carpal.types import Assessment, BothSexes, Result
 
 
 def years(months: float, words: NullTranslations | None = None) -> str:
@@ -30,6 +30,11 @@ def line(assessment: Assessment) -> str:
     if assessment.warnings:
         facts.append(_count(len(assessment.warnings), "warning"))
     return f"{_name(assessment)}: {', '.join(facts)}"
+
+
+def line_of(result: Result) -> str:
+    """One line for a hand, whether its sex is known or not."""
+    return line_of_both(result) if isinstance(result, BothSexes) else line(result)
 
 
 def line_of_both(both: BothSexes) -> str:

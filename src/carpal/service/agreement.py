@@ -16,7 +16,7 @@ from carpal.service.readings import Reading, Readings, Study
 
 COLUMNS: Final = (
     "study", "reader", "sex", "chronological_months", "machine_months", "machine_sha256", "blind", "own_months",
-    "committed", "decision", "signed_months", "reason", "signed",
+    "committed", "decision", "signed_months", "reason", "signed", "hand", "raw_months", "calibration",
 )  # fmt: skip
 RECENT: Final = 20
 
@@ -80,7 +80,7 @@ def _row(study: Study, reading: Reading) -> tuple[object, ...]:
     return (
         study.id, reading.reader, study.sex, None if age is None else round(age, 2), reading.machine_months,
         reading.machine, int(study.blind), reading.own_months, reading.committed, reading.decision, reading.months,
-        reading.reason, reading.signed,
+        reading.reason, reading.signed, reading.hand, reading.raw_months, reading.site,
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from fastapi import Form, HTTPException
 from fastapi.exceptions import RequestValidationError
@@ -100,6 +100,10 @@ def _sentence(detail: dict[str, Any]) -> str:
     return f"{re.sub(r'[^A-Za-z0-9_.]', '', place)[:80]}: {detail['msg']}"
 
 
+StatedSex = Literal["female", "male", "unknown"]
+"""What can be stated of the sex; "unknown" asks for both ages."""
+
+
 class IntervalOut(BaseModel):
     """The reference age lies between `low` and `high` months with the probability `coverage`."""
 
@@ -132,8 +136,17 @@ class ModelOut(BaseModel):
     sha256: str
 
 
+class SiteOut(BaseModel):
+    """The hospital's calibration that moved `months` and `interval`, and the network's own age."""
+
+    calibration: str
+    raw_months: float
+
+
 class AssessmentOut(BaseModel):
-    """The same object that `carpal assess --json` writes."""
+    """The same object that `carpal assess --json` writes. `months` is null without an age, and where there is not one
+    age but several: then `by_sex` (the sex is unknown) or `hands` (two in the picture) holds whole objects.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -146,6 +159,18 @@ class AssessmentOut(BaseModel):
     refused: RefusalOut | None
     model: ModelOut
     carpal: str
+    site: SiteOut | None
+    side_in_image: Literal["left", "right", "top", "bottom"] | None = None
+    """Where one of two hands lies, as one looks at the picture; not which hand it is."""
+    by_sex: BySexOut | None = None
+    hands: list[AssessmentOut] | None = None
+
+
+class BySexOut(BaseModel):
+    """The radiograph read for either sex, because nobody knows which."""
+
+    female: AssessmentOut
+    male: AssessmentOut
 
 
 class JobOut(BaseModel):
@@ -155,7 +180,7 @@ class JobOut(BaseModel):
     state: Literal["needs-sex", "queued", "reading", "done", "rejected", "failed"]
     created: str
     file: str
-    sex: Sex | None
+    sex: StatedSex | None
     blind: bool
     committed: bool
     """Whether the one who asks has committed a reading of her own, or nobody has to."""
@@ -196,6 +221,8 @@ class SignIn(BaseModel):
     decision: Decision
     months: float | None = Field(None, ge=0, le=RANKS - 1)
     reason: str = Field("", max_length=1000)
+    hand: Literal["", "left", "right", "top", "bottom"] = ""
+    """Of two hands in the picture the one that is meant, as `side_in_image` names it."""
 
 
 Side = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
@@ -220,6 +247,7 @@ class ReadingOut(BaseModel):
     months: float | None
     reason: str
     signed: str | None
+    hand: str
 
 
 class HealthOut(BaseModel):
@@ -236,6 +264,8 @@ class VersionOut(BaseModel):
     carpal: str
     api: str
     model: ModelOut
+    calibration: str | None
+    """The hospital's calibration that every age goes through."""
 
 
 class AgreementOut(BaseModel):
@@ -250,11 +280,12 @@ class AgreementOut(BaseModel):
     """The bias of the last 20."""
 
 
+SEX: Final = 'What is stated; left out: taken from the DICOM file. "unknown" gives an age for either'
 EARLIEST: Final = date(1900, 1, 1)
 
 
 def facts_of(
-    sex: Annotated[Sex | None, Form(description="What is stated; left out: taken from the DICOM file")] = None,
+    sex: Annotated[StatedSex | None, Form(description=SEX)] = None,
     birth_date: Annotated[date | None, Form()] = None,
     study_date: Annotated[date | None, Form(description="The day of the radiograph")] = None,
     height_cm: Annotated[float | None, Form(ge=HEIGHT_CM[0], le=HEIGHT_CM[1], allow_inf_nan=False)] = None,
@@ -270,7 +301,7 @@ def facts_of(
     if birth_date and study_date and study_date < birth_date:
         raise Problem(422, "The radiograph is older than the child. Correct one of the two dates", "bad-facts")
     return Facts(
-        sex=str(sex) if sex else None,
+        sex=sex,
         birth_date=birth_date.isoformat() if birth_date else None,
         study_date=study_date.isoformat() if study_date else None,
         height_cm=height_cm,
@@ -297,7 +328,7 @@ def job_out(study: Study, job: Job | None, committed: bool) -> JobOut:
         state=STATES[job.state] if job else "needs-sex",
         created=study.created,
         file=study.file,
-        sex=Sex(study.sex) if study.sex else None,
+        sex=cast("StatedSex | None", study.sex),
         blind=study.blind,
         committed=committed,
         code=job.code if job else None,

@@ -24,6 +24,7 @@ from carpal.service.auth import Tokens
 from carpal.service.gate import Gate
 from carpal.service.settings import Settings
 from carpal.service.studies import Studies
+from carpal.trust.site import Site
 
 STATIC: Final = Path(__file__).parent / "static"
 ABOUT: Final = (
@@ -32,10 +33,11 @@ ABOUT: Final = (
 )
 
 
-def create_app(settings: Settings, engine: Engine) -> Gate:
+def create_app(settings: Settings, engine: Engine, site: Site | None = None) -> Gate:
     """The service over one data folder and one engine; the worker runs from start-up to shutdown.
 
-    Raises ConfigError for a service that others can reach and that asks nobody for a token.
+    Every age goes through the calibration `site`. Raises ConfigError for a service that others can reach and that asks
+    nobody for a token, and for a calibration of other weights.
     """
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     tokens = Tokens(settings.data)
@@ -44,7 +46,7 @@ def create_app(settings: Settings, engine: Engine) -> Gate:
             f"the service on {settings.host} can be reached by others and nobody has a token - "
             "run carpal serve --add-token NAME first, or leave --host out"
         )
-    studies = Studies(settings.data, engine)
+    studies = Studies(settings.data, engine, site)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -84,13 +86,13 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return JSONResponse(problem.model_dump(), problem.status, headers)
 
 
-def serve(settings: Settings, engine: Engine) -> None:
+def serve(settings: Settings, engine: Engine, site: Site | None = None) -> None:
     """Runs until it is interrupted."""
     import uvicorn
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     uvicorn.run(
-        create_app(settings, engine),
+        create_app(settings, engine, site),
         host=settings.host,
         port=settings.port,
         log_level="warning",

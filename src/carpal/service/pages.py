@@ -101,6 +101,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
             path=request.url.path,
             version=carpal.__version__,
             model=desk.studies.engine.model,
+            calibration=desk.studies.site.label if desk.studies.site else "",
             **values,
         )
     )
@@ -125,7 +126,9 @@ def error_page(request: Request, problem: ProblemOut, headers: dict[str, str] | 
 @router.get("/")
 def home(request: Request, desk: Desked, user: Asking) -> HTMLResponse:
     """Where radiographs are dropped, and the list of studies."""
-    return page(request, "home.html", rows=view.rows(desk, user), blind=desk.settings.blind, refused=[])
+    return page(
+        request, "home.html", rows=view.rows(desk, user, language_of(request)), blind=desk.settings.blind, refused=[]
+    )
 
 
 @router.post("/studies", dependencies=[Checked])
@@ -142,7 +145,13 @@ def upload(
     if not wants_html(request):
         return JSONResponse({"location": location, "refused": [entry.model_dump() for entry in refused]})
     if refused:
-        return page(request, "home.html", rows=view.rows(desk, user), blind=desk.settings.blind, refused=refused)
+        return page(
+            request,
+            "home.html",
+            rows=view.rows(desk, user, language_of(request)),
+            blind=desk.settings.blind,
+            refused=refused,
+        )
     return RedirectResponse(location, 303)
 
 
@@ -188,10 +197,11 @@ def sign(
     own_years: Annotated[int | None, Form()] = None,
     own_months: Annotated[int | None, Form()] = None,
     reason: Annotated[str, Form(max_length=1000)] = "",
+    hand: Annotated[str, Form(pattern="^(left|right|top|bottom)?$")] = "",
 ) -> RedirectResponse:
     """Signs a decision."""
     given = None if own_years is None and own_months is None else 12.0 * (own_years or 0) + (own_months or 0)
-    decide.sign(desk, study, user, decision, given, reason)
+    decide.sign(desk, study, user, decision, given, reason, hand)
     return _back_to(study.id)
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from carpal.report.child import DAYS_A_MONTH
 
@@ -27,11 +27,13 @@ CREATE INDEX IF NOT EXISTS study_patient ON study (patient_id);
 CREATE TABLE IF NOT EXISTS reading (
     study TEXT NOT NULL REFERENCES study (id) ON DELETE CASCADE, reader TEXT NOT NULL, committed TEXT,
     own_months REAL, decision TEXT, months REAL, reason TEXT NOT NULL DEFAULT '', signed TEXT, machine_months REAL,
-    machine TEXT, PRIMARY KEY (study, reader));
+    machine TEXT, hand TEXT NOT NULL DEFAULT '', raw_months REAL, site TEXT, PRIMARY KEY (study, reader));
 CREATE TABLE IF NOT EXISTS correction (
     study TEXT PRIMARY KEY REFERENCES study (id) ON DELETE CASCADE, reader TEXT NOT NULL, created TEXT NOT NULL,
     sex TEXT NOT NULL, boxes TEXT NOT NULL, assessment TEXT NOT NULL);
 """
+SINCE_0_3: Final = {"hand": "TEXT NOT NULL DEFAULT ''", "raw_months": "REAL", "site": "TEXT"}
+"""Columns of `reading` that a folder of an earlier version gets when it is opened."""
 
 
 class Decision(StrEnum):
@@ -73,7 +75,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Reading:
-    """What one reader committed and signed. `machine` is the SHA-256 of the weights whose age she saw."""
+    """What one reader committed and signed. `machine` is the SHA-256 of the weights whose age she saw.
+
+    `hand` is the one that she signed where a frame holds two ("left" in the picture and so on), else empty.
+    `machine_months` is calibrated where `site` names a calibration; `raw_months` is then the network's own.
+    """
 
     study: str
     reader: str
@@ -85,6 +91,9 @@ class Reading:
     signed: str | None = None
     machine_months: float | None = None
     machine: str | None = None
+    hand: str = ""
+    raw_months: float | None = None
+    site: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,10 @@ class Readings:
         self._path = path
         with self._open() as connection:
             connection.executescript(SCHEMA)
+            found = {row["name"] for row in connection.execute("PRAGMA table_info(reading)")}
+            for name, kind in SINCE_0_3.items():
+                if name not in found:
+                    connection.execute(f"ALTER TABLE reading ADD COLUMN {name} {kind}")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

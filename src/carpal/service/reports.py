@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from carpal.inference.hands import cut_out
 from carpal.report import as_json, encapsulated, forms, overlay, pdf, signed
 from carpal.report.child import Signature
 from carpal.report.findings import findings
@@ -14,8 +16,8 @@ from carpal.report.source import read_source
 from carpal.service.api import Problem
 from carpal.service.jobs import State
 from carpal.service.readings import Study
-from carpal.service.studies import NAME, Studies
-from carpal.types import Assessment
+from carpal.service.studies import NAME, Studies, single
+from carpal.types import Assessment, BothSexes, Result, has_age
 
 
 class FormName(StrEnum):
@@ -58,11 +60,11 @@ class Made:
         return {"Content-Disposition": f'inline; filename="{self.name}"'}
 
 
-def answer_of(studies: Studies, study: Study) -> Assessment:
-    """The machine's answer. Raises Problem where there is none: not yet, or never."""
-    assessment = studies.assessment(study)
-    if assessment is not None:
-        return assessment
+def answer_of(studies: Studies, study: Study) -> tuple[Result, ...]:
+    """The machine's answer, one result for each hand. Raises Problem where there is none: not yet, or never."""
+    results = studies.results(study)
+    if results:
+        return results
     job = studies.job(study)
     if job is None:
         raise Problem(
@@ -73,40 +75,48 @@ def answer_of(studies: Studies, study: Study) -> Assessment:
     raise Problem(409, "The study is not read yet. Ask again in a second", "not-ready")
 
 
-def shown_of(studies: Studies, study: Study) -> Assessment:
-    """The answer that is shown: from regions that a reader put right, else the machine's own. Raises Problem."""
-    own, corrected = answer_of(studies, study), studies.corrected(study)
-    return corrected[0] if corrected else own
-
-
 def make(studies: Studies, study: Study, form: FormName, language: str = "en") -> Made:
     """One form of a study's report. Raises Problem where it does not exist."""
-    assessment = shown_of(studies, study)
-    if form not in forms_of(studies, study, assessment):
-        reason = "the machine gave no age" if assessment.months is None else "the radiograph is no DICOM file"
+    answer_of(studies, study)
+    results = studies.shown(study)
+    if form not in forms_of(studies, study, results):
+        reason = _why_not(results)
         raise Problem(404, f"This form does not exist for the study: {reason}. Ask for another form", "no-such-form")
-    content = _plain(studies, study, assessment, form, language) if form in PLAIN else None
-    content = _of_dicom(studies, study, assessment, form, language) if content is None else content
+    if form in PLAIN:
+        content = _plain(studies, study, results, form, language)
+    else:
+        assessment = single(results)
+        assert assessment is not None
+        content = _of_dicom(studies, study, assessment, form, language)
     return Made(content, TYPES.get(form, "application/dicom"), f"bone-age-{study.id}.{form}")
 
 
-def forms_of(studies: Studies, study: Study, assessment: Assessment) -> tuple[FormName, ...]:
-    """The forms that exist for a study: fewer without an age, fewer for what is no DICOM file."""
-    missing = () if assessment.months is not None else (FormName.PDF, FormName.PDF_IN_DICOM, FormName.CAPTURE)
-    missing = missing if assessment.regions else (*missing, FormName.GSPS)
-    available = tuple(FormName) if studies.is_dicom(study) else PLAIN
+def forms_of(studies: Studies, study: Study, results: Sequence[Result]) -> tuple[FormName, ...]:
+    """The forms that exist for a study: fewer without an age, for two hands or ages, and for what is no DICOM file."""
+    one = single(results)
+    missing = () if any(map(has_age, results)) else (FormName.PDF, FormName.PDF_IN_DICOM, FormName.CAPTURE)
+    missing = missing if one and one.regions else (*missing, FormName.GSPS)
+    available = tuple(FormName) if one is not None and studies.is_dicom(study) else PLAIN
     return tuple(form for form in available if form not in missing)
 
 
-def _plain(studies: Studies, study: Study, assessment: Assessment, form: FormName, language: str) -> bytes:
+def _why_not(results: Sequence[Result]) -> str:
+    if not any(map(has_age, results)):
+        return "the machine gave no age"
+    if len(results) > 1:
+        return "there are two hands in the picture"
+    return "the sex is unknown" if isinstance(results[0], BothSexes) else "the radiograph is no DICOM file"
+
+
+def _plain(studies: Studies, study: Study, results: Sequence[Result], form: FormName, language: str) -> bytes:
     if form is FormName.JSON:
-        return as_json.document([as_json.entry(assessment)]).encode()
-    radiograph = studies.radiograph(study)
+        return as_json.document([as_json.entry_of(result) for result in results]).encode()
+    hands = [cut_out(studies.radiograph(study), result) for result in results]
     if form is FormName.PNG:
         buffer = io.BytesIO()
-        overlay.draw(radiograph, assessment).save(buffer, format="PNG")
+        overlay.beside([overlay.draw(*hand) for hand in hands]).save(buffer, format="PNG")
         return buffer.getvalue()
-    return pdf.render(assessment, radiograph, studies.child(study), language, signature_of(studies, study))
+    return pdf.render_hands(hands, studies.child(study), language, signature_of(studies, study))
 
 
 def _of_dicom(studies: Studies, study: Study, assessment: Assessment, form: FormName, language: str) -> bytes:
@@ -118,7 +128,7 @@ def _of_dicom(studies: Studies, study: Study, assessment: Assessment, form: Form
     if signature is not None and form is FormName.FHIR:
         return signed.write_fhir(found, source, signature)
     if form is FormName.PDF_IN_DICOM:
-        return encapsulated.write(found, source, _plain(studies, study, assessment, FormName.PDF, language))
+        return encapsulated.write(found, source, _plain(studies, study, [assessment], FormName.PDF, language))
     kind = {FormName.SR: "sr", FormName.CAPTURE: "capture", FormName.GSPS: "gsps", FormName.FHIR: "fhir"}.get(
         form, "hl7"
     )
@@ -142,4 +152,5 @@ def signature_of(studies: Studies, study: Study) -> Signature | None:
         own_months=reading.own_months,
         machine_months=reading.machine_months,
         machine=reading.machine or "",
+        hand=reading.hand,
     )

@@ -15,6 +15,7 @@ from carpal.report import as_json
 from carpal.service import agreement, decide, metrics, reports
 from carpal.service.access import Administrator, Asking, Desk, Desked, OneStudy, OpenStudy, may_see
 from carpal.service.api import (
+    SEX,
     AgreementOut,
     AssessmentOut,
     CommitIn,
@@ -28,6 +29,7 @@ from carpal.service.api import (
     ReadingOut,
     RegionsIn,
     SignIn,
+    StatedSex,
     VersionOut,
     errors_of,
     facts_of,
@@ -36,7 +38,6 @@ from carpal.service.api import (
 from carpal.service.auth import User
 from carpal.service.readings import Reading, Study
 from carpal.service.studies import Facts
-from carpal.types import Sex
 
 VERSION: Final = "1"
 ALWAYS: Final = errors_of(400, 401, 403, 404, 405, 408, 413, 422, 429, 500, 503, 507)
@@ -56,7 +57,9 @@ def health(desk: Desked) -> HealthOut:
 @public.get("/version")
 def version(desk: Desked) -> VersionOut:
     """Which program and which weights answer."""
-    return VersionOut(carpal=carpal.__version__, api=VERSION, model=_model(desk))
+    site = desk.studies.site
+    label = site.label if site else None
+    return VersionOut(carpal=carpal.__version__, api=VERSION, model=_model(desk), calibration=label)
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
@@ -65,23 +68,23 @@ def counters(request: Request, desk: Desked, user: Administrator) -> PlainTextRe
     return PlainTextResponse(metrics.text(desk, request.app.state.gate), media_type=metrics.MEDIA_TYPE)
 
 
-@router.post("/assess", responses=errors_of(504))
+@router.post("/assess", responses=errors_of(504), response_model_exclude_unset=True)
 async def assess(
     desk: Desked,
     user: Asking,
     file: Annotated[UploadFile, File(description="PNG, JPEG, TIFF, WebP or DICOM")],
-    sex: Annotated[Sex | None, Form(description="What is stated; left out: taken from the DICOM file")] = None,
+    sex: Annotated[StatedSex | None, Form(description=SEX)] = None,
 ) -> AssessmentOut:
     """Reads one radiograph while you wait. Nothing is kept."""
     data = await file.read()
     try:
         with anyio.fail_after(desk.settings.assess_timeout):
-            assessment = await anyio.to_thread.run_sync(
+            results = await anyio.to_thread.run_sync(
                 desk.studies.read_now, data, file.filename or "", sex, abandon_on_cancel=True
             )
     except TimeoutError:
         raise Problem(504, "The radiograph was not read in time. Queue it with POST /api/v1/jobs") from None
-    return AssessmentOut.model_validate(as_json.entry(assessment))
+    return AssessmentOut.model_validate(as_json.frame(results))
 
 
 @router.post("/jobs", status_code=202)
@@ -156,10 +159,10 @@ def delete_job(desk: Desked, user: Administrator, study: OneStudy) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/jobs/{identifier}/result", responses=errors_of(409))
+@router.get("/jobs/{identifier}/result", responses=errors_of(409), response_model_exclude_unset=True)
 def result(desk: Desked, study: OpenStudy) -> AssessmentOut:
     """The machine's answer, as `carpal assess --json` gives it."""
-    return AssessmentOut.model_validate(as_json.entry(reports.answer_of(desk.studies, study)))
+    return AssessmentOut.model_validate(as_json.frame(reports.answer_of(desk.studies, study)))
 
 
 @router.get("/jobs/{identifier}/report.{form}", responses=errors_of(409), response_class=Response)
@@ -171,7 +174,7 @@ def report(
     return Response(made.content, media_type=made.media_type, headers=made.headers)
 
 
-@router.put("/jobs/{identifier}/regions", responses=errors_of(409))
+@router.put("/jobs/{identifier}/regions", responses=errors_of(409), response_model_exclude_unset=True)
 def correct(desk: Desked, user: Asking, study: OpenStudy, body: RegionsIn) -> AssessmentOut:
     """Reads again with regions that were put right: send all of them; none goes back to the network's."""
     return AssessmentOut.model_validate(as_json.entry(decide.correct(desk, study, user, body.boxes)))
@@ -186,7 +189,7 @@ def commit(desk: Desked, user: Asking, study: OneStudy, body: CommitIn) -> Readi
 @router.post("/jobs/{identifier}/sign", responses=errors_of(409))
 def sign(desk: Desked, user: Asking, study: OneStudy, body: SignIn) -> ReadingOut:
     """Signs a decision on the machine's answer: accept, adjust or reject."""
-    return _reading(decide.sign(desk, study, user, body.decision, body.months, body.reason))
+    return _reading(decide.sign(desk, study, user, body.decision, body.months, body.reason, body.hand))
 
 
 @router.get("/readings.csv", response_class=PlainTextResponse)

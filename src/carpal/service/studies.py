@@ -23,14 +23,16 @@ from numpy.typing import NDArray
 from carpal.anatomy import INDEX, REGIONS
 from carpal.errors import CarpalError, InputError, UnreadableImage
 from carpal.imaging.read import is_dicom, read_radiograph
-from carpal.inference.assess import assess
+from carpal.inference.assess import assess, choose_sex, to_sex
 from carpal.inference.engine import Engine
+from carpal.inference.hands import read_hands
 from carpal.report.child import Child, Earlier
 from carpal.service.jobs import Job, Jobs, Limits, State
 from carpal.service.patient import patient_of
 from carpal.service.readings import Correction, Readings, Study, new_id, now
-from carpal.service.stored import from_plain, to_plain
-from carpal.types import Assessment, Radiograph, Sex
+from carpal.service.stored import from_plain, renamed, to_plain
+from carpal.trust.site import Site, calibrated
+from carpal.types import Assessment, BothSexes, Radiograph, Result, Sex
 
 KIND: Final = "web"
 LEASE_SECONDS: Final = 120.0
@@ -40,6 +42,8 @@ NAME: Final = "the radiograph"
 SMALLEST_BOX: Final = 4
 AT_ONCE: Final = 4
 """Radiographs that are read at the same time: while one is prepared, the network reads another."""
+UNKNOWN: Final = "unknown"
+"""The sex of a study that somebody said nobody knows: it is read for both."""
 KEPT: Final = 4
 """Decoded radiographs that are kept in memory, for the viewer's next question."""
 
@@ -49,6 +53,7 @@ class Facts:
     """What came with an upload; what is empty is taken from the file."""
 
     sex: str | None = None
+    """One of "female", "male", and "unknown" for both ages."""
     birth_date: str | None = None
     study_date: str | None = None
     height_cm: float | None = None
@@ -58,9 +63,13 @@ class Facts:
 
 
 class Studies:
-    """Studies of one data folder, read by one engine in one thread."""
+    """Studies of one data folder, read by one engine in one thread, and calibrated by `site` where there is one.
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
+    Raises ConfigError for a calibration of other weights.
+    """
+
+    def __init__(self, folder: Path, engine: Engine, site: Site | None = None) -> None:
+        self.site = site.for_model(engine.model) if site else None
         self.uploads = folder / "uploads"
         self.uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.readings = Readings(folder / "readings.sqlite")
@@ -120,7 +129,7 @@ class Studies:
     def queue(self, study: Study) -> Study:
         """Queues a study whose sex is known; the same question is never asked twice."""
         assert study.sex is not None
-        key = f"{study.id}:{study.sex}:{self.engine.model.sha256}"
+        key = ":".join((study.id, study.sex, self.engine.model.sha256, *([self.site.label] if self.site else [])))
         meta = {"study": study.id, "sex": study.sex}
         job = self.jobs.put(study.id.encode(), key, KIND, study.owner, meta)
         self._wake.set()
@@ -130,19 +139,25 @@ class Studies:
         """The study's job in the queue."""
         return self.jobs.get(study.job) if study.job else None
 
-    def assessment(self, study: Study) -> Assessment | None:
-        """The machine's answer, as soon as there is one."""
+    def results(self, study: Study) -> tuple[Result, ...]:
+        """The machine's answer as soon as there is one, with one result for each hand; empty before."""
         job = self.job(study)
         if job is None or job.result is None or job.state not in (State.DONE, State.DELIVERED):
-            return None
-        return replace(from_plain(job.result), image=study.file)
+            return ()
+        return from_plain(job.result, study.file)
+
+    def shown(self, study: Study) -> tuple[Result, ...]:
+        """What a reader sees: the answer from regions that were put right, else the machine's own."""
+        corrected = self.corrected(study)
+        return (corrected[0],) if corrected else self.results(study)
 
     def corrected(self, study: Study) -> tuple[Assessment, Correction] | None:
         """The age from regions that a reader put right, and who did."""
         found = self.readings.correction(study)
         if found is None:
             return None
-        return replace(from_plain(json.loads(found.assessment)), image=study.file), found
+        assessment = single(from_plain(json.loads(found.assessment), study.file))
+        return (assessment, found) if assessment is not None else None
 
     def correct(self, study: Study, boxes: Mapping[str, Sequence[float]], reader: str) -> Assessment:
         """Reads again with these regions (original pixels) in place of the network's. Raises InputError."""
@@ -154,9 +169,10 @@ class Studies:
         check_boxes(boxes_R4, radiograph.pixels_HW.shape)
         with self._reading:
             assessment = assess(radiograph, Sex(study.sex), self.engine, boxes_R4)
+        assessment = self.site.apply(assessment) if self.site else assessment
         note = f"regions put right by hand: {', '.join(name for name in REGIONS if name in boxes)}"
         assessment = replace(assessment, warnings=(*assessment.warnings, note))
-        texts = json.dumps(dict(boxes)), json.dumps(to_plain(assessment))
+        texts = json.dumps(dict(boxes)), json.dumps(to_plain([assessment]))
         self.readings.keep_correction(Correction(study.id, reader, now(), study.sex, *texts))
         return replace(assessment, image=study.file)
 
@@ -199,22 +215,24 @@ class Studies:
         )
 
     def _age_of(self, study: Study) -> float | None:
-        """What was signed, else what the machine read; nothing of a study that is still blind."""
+        """What was signed, else what the machine read; nothing of a study that is still blind or has two ages."""
         signed = self.readings.signed(study.id)
         if signed is not None:
             return signed.months
-        corrected = self.corrected(study)
-        assessment = None if study.blind else corrected[0] if corrected else self.assessment(study)
+        assessment = None if study.blind else single(self.shown(study))
         return assessment.months if assessment else None
 
-    def read_now(self, data: bytes, file: str, sex: str | None) -> Assessment:
-        """Reads a radiograph without keeping anything. Raises CarpalError."""
-        from carpal.inference.assess import choose_sex, to_sex
-
+    def read_now(self, data: bytes, file: str, sex: str | None) -> list[Result]:
+        """Reads a radiograph without keeping anything: one result for each hand. Raises CarpalError."""
         radiograph = read_radiograph(data, NAME)
-        chosen = choose_sex(radiograph, to_sex(sex))
+        chosen = None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex))
+        return [renamed(result, file) for result in self._ask(radiograph, chosen)]
+
+    def _ask(self, radiograph: Radiograph, sex: Sex | None) -> list[Result]:
+        """The engine's answer for each hand, calibrated; both ages where the sex is None."""
         with self._reading:
-            return replace(assess(radiograph, chosen, self.engine), image=file)
+            read = read_hands(radiograph, sex, self.engine)
+        return [calibrated(result, self.site) for result in read]
 
     def delete(self, study: Study) -> None:
         """Deletes the radiograph, the facts and the readings; the queue keeps an age without a child."""
@@ -264,9 +282,16 @@ class Studies:
         if study is None:
             raise UnreadableImage(f"{NAME}: it was deleted before it was read. Upload it again")
         radiograph = self.radiograph(study)
-        with self._reading:
-            assessment = assess(radiograph, Sex(job.meta["sex"]), self.engine)
-        self.jobs.finish(job, to_plain(assessment))
+        sex = job.meta["sex"]
+        results = self._ask(radiograph, None if sex == UNKNOWN else Sex(sex))
+        self.jobs.finish(job, to_plain(results))
+
+
+def single(results: Sequence[Result]) -> Assessment | None:
+    """The one assessment of one hand of a stated sex; None where there are two hands, two ages, or none yet."""
+    if len(results) != 1 or isinstance(results[0], BothSexes):
+        return None
+    return results[0]
 
 
 def check_boxes(boxes_R4: NDArray[np.float64], shape: Sequence[int]) -> None:

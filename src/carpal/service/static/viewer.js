@@ -117,17 +117,17 @@ function invert() {
 function drawRegions() {
   for (const region of data.regions) {
     const group = document.createElementNS(SVG, "g");
-    group.dataset.region = region.name;
+    group.dataset.region = region.key;
     const box = document.createElementNS(SVG, "rect");
     box.setAttribute("stroke", COLOURS[region.group]);
     const name = document.createElementNS(SVG, "text");
-    name.textContent = `${region.name} ${region.months.toFixed(0)}`;
+    name.textContent = region.label;
     const title = document.createElementNS(SVG, "title");
     title.textContent = `${region.name}: ${region.age}`;
     group.append(box, name, title);
     overlay.append(group);
-    group.addEventListener("pointerenter", () => mark(region.name, true));
-    group.addEventListener("pointerleave", () => mark(region.name, false));
+    group.addEventListener("pointerenter", () => mark(region.key, true));
+    group.addEventListener("pointerleave", () => mark(region.key, false));
   }
   for (const row of document.querySelectorAll("tr[data-region]")) {
     const { region } = row.dataset;
@@ -176,13 +176,13 @@ function factor() {
   return data.width ? picture.columns / data.width : 1;
 }
 
-function mark(name, on) {
-  for (const element of document.querySelectorAll(`[data-region="${name}"]`)) element.classList.toggle("active", on);
+function mark(key, on) {
+  for (const element of document.querySelectorAll(`[data-region="${key}"]`)) element.classList.toggle("active", on);
 }
 
 // Centres a region and brings it nearer.
-function show(name) {
-  const region = data.regions.find((each) => each.name === name);
+function show(key) {
+  const region = data.regions.find((each) => each.key === key);
   const shrink = factor();
   view.zoom = 2.5;
   view.x = view.y = 0;
