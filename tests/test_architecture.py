@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trust.fit": BASE | {"imaging", "inference", "data"},
     "trust.stress": BASE | {"imaging", "inference", "evaluation", "data"},
     "report": BASE | {"imaging", "growth"},
-    "service": BASE | {"imaging", "inference", "report", "growth"},
+    "service": BASE | {"imaging", "inference", "report", "growth", "trust"},
 }
 
 # The only places that may name an optional dependency, even inside a function.

@@ -23,10 +23,11 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 import node_kit as kit
-from carpal.errors import ReaderDied, WeightsError
+from carpal.errors import ConfigError, ReaderDied, WeightsError
 from carpal.service.config import NodeConfig, load
 from carpal.service.reader import Answer, Outcome, Reader
-from carpal.types import Radiograph
+from carpal.trust.site import Check, Line, Site
+from carpal.types import ModelId, Radiograph, Sex
 
 MEMORY_MB = 300
 SECONDS = 2.0
@@ -84,20 +85,71 @@ def changed(dataset: Dataset, **tags: Any) -> Dataset:
 def test_a_hand_gives_an_age_and_a_report_of_the_same_study(reader: Reader, tmp_path: Path, hand: Dataset) -> None:
     answer = read(reader, tmp_path, hand)
     assert (answer.outcome, answer.code) == (Outcome.READ, None)
-    assert 0 <= answer.result["assessment"]["months"] <= 228
+    [assessment] = answer.result["assessments"]
+    assert 0 <= assessment["months"] <= 228
     report = dcmread(BytesIO(answer.files["sr.dcm"]))
     assert (report.Modality, report.StudyInstanceUID, report.PatientID) == ("SR", hand.StudyInstanceUID, hand.PatientID)
     assert read(reader, tmp_path, hand).files == answer.files, "the same object, byte for byte"
 
 
-@pytest.mark.parametrize("sex", ["O", "", "X"])
-def test_without_a_sex_there_is_a_report_with_the_reason_and_no_age(
-    reader: Reader, tmp_path: Path, hand: Dataset, sex: str
+@pytest.mark.parametrize("sex", ["O", "", "X", None])
+def test_without_a_sex_one_report_holds_both_readings(
+    reader: Reader, tmp_path: Path, hand: Dataset, sex: str | None
 ) -> None:
-    answer = read(reader, tmp_path, changed(hand, PatientSex=sex))
+    unknown = changed(hand, PatientSex=sex)
+    if sex is None:
+        del unknown.PatientSex
+    answer = read(reader, tmp_path, unknown)
+    assert (answer.outcome, answer.code) == (Outcome.READ, None)
+    assert [entry["sex"] for entry in answer.result["assessments"]] == ["female", "male"]
+    report = str(dcmread(BytesIO(answer.files["sr.dcm"])))
+    for text in ("Value indeterminate", "Bone age, as female", "Bone age, as male", "Subject Sex"):
+        assert text in report
+    assert read(reader, tmp_path, unknown).files == answer.files
+
+
+def test_where_the_hospital_says_so_an_unknown_sex_is_a_reason_and_no_age(
+    config: NodeConfig, tmp_path: Path, hand: Dataset
+) -> None:
+    strict = kit.FakeNetworkReader(
+        dataclasses.replace(config, reading=dataclasses.replace(config.reading, unknown_sex="refuse"))
+    )
+    answer = read(strict, tmp_path, changed(hand, PatientSex="O"))
+    strict.close()
     assert (answer.outcome, answer.code) == (Outcome.REFUSED, "missing-sex")
-    assert "assessment" not in answer.result
+    assert "assessments" not in answer.result
     assert dcmread(BytesIO(answer.files["sr.dcm"])).Modality == "SR"
+
+
+def test_two_hands_in_a_frame_are_two_readings_of_one_report(reader: Reader, tmp_path: Path, hand: Dataset) -> None:
+    hand_HW = hand.pixel_array
+    frame_HW = np.concatenate([hand_HW, hand_HW[:, ::-1]], axis=1)
+    two = changed(hand, Columns=frame_HW.shape[1], PixelData=frame_HW.tobytes(), Laterality="L")
+    answer = read(reader, tmp_path, two)
+    assert (answer.outcome, answer.code) == (Outcome.READ, None)
+    assert [entry["side_in_image"] for entry in answer.result["assessments"]] == ["left", "right"]
+    report = str(dcmread(BytesIO(answer.files["sr.dcm"])))
+    assert "Bone age, hand at the left of the picture" in report
+    assert "Bone age, hand at the right of the picture" in report
+    assert "Structure of left hand" not in report, "neither is known to be it"
+
+
+def test_a_hospital_s_calibration_moves_the_age_and_is_named(config: NodeConfig, tmp_path: Path, hand: Dataset) -> None:
+    model = ModelId("fake", "1", kit.MODEL)
+    line = Line(shift=5, slope=0, centre=120, low=60, high=180, n=40)
+    site = Site("Ward 7", "2026-11-24", model, dict.fromkeys(Sex, line), Check(8, 6, 2, (1, 3)))
+    path = tmp_path / "site.json"
+    path.write_text(site.as_text())
+    settings = dataclasses.replace(config.reading, calibration=str(path))
+    calibrated = kit.FakeNetworkReader(dataclasses.replace(config, reading=settings))
+    answer = read(calibrated, tmp_path, hand)
+    calibrated.close()
+    [assessment] = answer.result["assessments"]
+    assert (assessment["months"], assessment["site"]["raw_months"]) == (125, 120)
+    assert "Ward 7 (2026-11-24, n = 80)" in str(dcmread(BytesIO(answer.files["sr.dcm"])))
+    path.write_text(dataclasses.replace(site, model=ModelId("other", "1", "0" * 64)).as_text())
+    with pytest.raises(ConfigError, match="belongs to other"):
+        calibrated.start()
 
 
 @pytest.mark.parametrize(
@@ -123,6 +175,16 @@ def test_the_same_picture_under_a_corrected_header_is_read(reader: Reader, tmp_p
     assert corrected.outcome is Outcome.READ
     uids = [dcmread(BytesIO(answer.files["sr.dcm"])).SOPInstanceUID for answer in (refused, corrected)]
     assert uids[0] != uids[1]
+
+
+def test_the_same_picture_compressed_anew_is_no_other_picture(reader: Reader, tmp_path: Path, hand: Dataset) -> None:
+    first = read(reader, tmp_path, hand)
+    packed = changed(hand)
+    packed.compress(RLELossless, generate_instance_uid=False)
+    again = read(reader, tmp_path, packed, known=[first.result["pixels"], first.result["picture"]])
+    assert (again.outcome, again.files) == (Outcome.READ, first.files)
+    assert again.result["pixels"] != first.result["pixels"]
+    assert read(reader, tmp_path, packed, known=[first.result["pixels"]]).code == "duplicate-uid"
 
 
 def deflated_bomb(hand: Dataset) -> bytes:

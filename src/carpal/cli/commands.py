@@ -63,13 +63,14 @@ def _assess_one(
     from carpal.inference.assess import choose_sex
     from carpal.inference.hands import read_hands
     from carpal.report import as_json
+    from carpal.trust.site import calibrate_each
 
     sex = stated
     try:
         radiograph = read_radiograph(image)
         sex = stated or radiograph.sex
         read = read_hands(radiograph, None if unknown else choose_sex(radiograph, stated), engine)
-        results = [_calibrated(result, site) for result in read]
+        results = calibrate_each(read, site)
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if reports is not None:
@@ -79,30 +80,8 @@ def _assess_one(
         picture = overlay if len(results) == 1 or overlay is None else _numbered(overlay, number)
         _say_and_draw(result, radiograph, picture)
     if reports is not None:
-        _report(reports, image, radiograph, results)
+        reports.write(image, radiograph, results)
     return [_rendered(result) for result in results]
-
-
-def _calibrated(result: Assessment | BothSexes, site: Site | None) -> Assessment | BothSexes:
-    """A result after a hospital's calibration, where there is one; a refusal stays as it is."""
-    from carpal.types import BothSexes
-
-    if site is None:
-        return result
-    if isinstance(result, BothSexes):
-        return BothSexes(site.apply(result.female), site.apply(result.male))
-    return site.apply(result)
-
-
-def _report(reports: Reports, image: str, radiograph: Radiograph, results: list[Assessment | BothSexes]) -> None:
-    """Writes the report of one hand of a known sex; of anything else it has no form, and says so."""
-    from carpal.types import Assessment
-
-    if len(results) == 1 and isinstance(results[0], Assessment):
-        reports.write(image, radiograph, results[0])
-    else:
-        why = "there are two hands in the picture" if len(results) > 1 else "the sex is unknown"
-        print(f"carpal: warning: {image}: no report, because {why}", file=sys.stderr, flush=True)
 
 
 def _numbered(overlay: Path, number: int) -> Path:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from carpal.errors import ConfigError
 from carpal.report.dicom_common import SOP_CLASSES
-from carpal.report.findings import Findings
+from carpal.report.findings import Findings, each, together
 from carpal.report.source import Source
 from carpal.report.uids import check_uid_root, derive
-from carpal.types import Assessment, Radiograph
+from carpal.types import Assessment, BothSexes, Radiograph
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES: Final = {
     "sr": ".sr.dcm",
@@ -50,19 +54,21 @@ def make(
     source: Source,
     *,
     radiograph: Radiograph | None = None,
-    assessment: Assessment | None = None,
+    assessment: Assessment | Sequence[Assessment] | None = None,
     uid_root: str | None = None,
 ) -> dict[str, Form]:
     """The forms asked for, by kind. Left out are those that a refusal, or a coloured picture (gsps), cannot have.
 
-    `radiograph` and `assessment` are needed for "capture" and "pdf". Raises ConfigError for an unknown kind or a wrong
+    `radiograph` and `assessment` (all of them, where `found` has several readings) are needed for "capture" and "pdf".
+    Raises ConfigError for an unknown kind or a wrong
     UID root, BackendError where a package is missing.
     """
     check_kinds(kinds)
     check_uid_root(uid_root)
+    read = [assessment] if isinstance(assessment, Assessment) else list(assessment or ())
     made = {}
     for kind in kinds:
-        content = _content(kind, found, source, radiograph, assessment, uid_root)
+        content = _content(kind, found, source, radiograph, read, uid_root)
         if content is not None:
             sop_class = SOP_CLASSES.get(kind)
             uid = derive(kind, found, source, uid_root) if sop_class else None
@@ -70,40 +76,71 @@ def make(
     return made
 
 
+def make_all(
+    kinds: Sequence[str],
+    results: Sequence[Assessment | BothSexes],
+    source: Source,
+    radiograph: Radiograph,
+    uid_root: str | None = None,
+) -> dict[str, Form]:
+    """The forms of everything that was read in one radiograph: one of each kind, whose readings tell themselves apart.
+
+    `results` is what `inference.hands.read_hands` returns: a hand or two, each with a stated sex or for both.
+    """
+    found = together(results, source)
+    return make(kinds, found, source, radiograph=radiograph, assessment=each(results), uid_root=uid_root)
+
+
 def _content(
     kind: str,
     found: Findings,
     source: Source,
     radiograph: Radiograph | None,
-    assessment: Assessment | None,
+    read: Sequence[Assessment],
     uid_root: str | None,
 ) -> bytes | None:
     """One form's bytes; None where there is nothing that it could show."""
-    from carpal.report import capture, encapsulated, fhir, gsps, hl7, overlay, sr
+    from carpal.report import capture, encapsulated, fhir, gsps, hl7, sr
 
-    if kind in OF_AN_AGE and found.months is None:
+    if kind in OF_AN_AGE and found.months is None and not found.readings:
         return None
     if kind == "gsps":
         grey = source.header.SamplesPerPixel == 1 and source.header.Rows > 0
         return gsps.write(found, source, uid_root) if grey else None
     if kind in ("capture", "pdf"):
-        if radiograph is None or assessment is None:
+        if radiograph is None or not read:
             raise ConfigError(f"{kind!r} shows the radiograph - it was not given - pass radiograph and assessment")
         if kind == "capture":
-            return capture.write(found, source, overlay.draw(radiograph, assessment), uid_root)
-        return encapsulated.write(found, source, page(radiograph, assessment, source), uid_root)
+            return capture.write(found, source, _picture(found, radiograph, read), uid_root)
+        return encapsulated.write(found, source, page(radiograph, read, source), uid_root)
     return {"sr": sr.write, "fhir": fhir.write, "hl7": hl7.write}[kind](found, source, uid_root)
 
 
-def page(radiograph: Radiograph, assessment: Assessment, source: Source | None) -> bytes:
-    """The page as a PDF, with the name and number that the radiograph's file states. Raises BackendError."""
-    from dataclasses import replace
+def _picture(found: Findings, radiograph: Radiograph, read: Sequence[Assessment]) -> Image.Image:
+    """The overlay; of several readings all of them beside each other, under what they are."""
+    from carpal.report import overlay
 
+    pictures = [overlay.draw(radiograph, assessment) for assessment in read if assessment.months is not None]
+    return overlay.beside(pictures, found.summary) if found.readings else pictures[0]
+
+
+def page(radiograph: Radiograph, read: Sequence[Assessment], source: Source | None) -> bytes:
+    """The PDF, a page for each reading, with the name and number that the file states. Raises BackendError."""
     from carpal.report.child import Child
-    from carpal.report.pdf import render
+    from carpal.report.pdf import render_each
 
     child = Child.of(radiograph)
     if source is not None:
         name = source.text("PatientName").split("=")[0].replace("^", " ").strip()
         child = replace(child, name=name, identifier=source.text("PatientID"))
-    return render(assessment, radiograph, child)
+    aged = [assessment for assessment in read if assessment.months is not None]
+    both = len({assessment.sex for assessment in aged}) > 1
+    labels = [_label(assessment, both, f"{n} of {len(aged)}") for n, assessment in enumerate(aged, start=1)]
+    return render_each(aged, radiograph, child, labels=labels if len(read) > 1 else [""])
+
+
+def _label(assessment: Assessment, both: bool, count: str) -> str:
+    """What stands above one of several pages."""
+    where = [f"hand at the {assessment.side_in_image} of the picture"] if assessment.side_in_image else []
+    sex = [f"read as {assessment.sex}, for the sex is not stated"] if both else []
+    return f"Reading {count}: {'; '.join([*where, *sex])}"

@@ -8,6 +8,8 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +29,8 @@ MARGIN: Final = 0.12
 MIN_WIDTH: Final = 1140
 """Room for the longest header."""
 TEXT_SIZE, TITLE_SIZE, SMALL_SIZE = 20, 34, 20
+LETTER: Final = 20
+"""Width of a letter of the title, at most, on average."""
 STRIP: Final = 64
 BACKGROUND, STRIP_COLOUR, WHITE, GREY = (0, 0, 0), (24, 28, 34), (245, 245, 245), (170, 176, 184)
 MISTAKABLE: Final = 60
@@ -59,6 +63,20 @@ def draw(radiograph: Radiograph, assessment: Assessment) -> Image.Image:
     field.paste(grey, (left, 0))
     _draw_labels(ImageDraw.Draw(field), _labels(assessment, scale, left, field.size))
     return _with_strips(field, assessment)
+
+
+def beside(pictures: Sequence[Image.Image], text: str) -> Image.Image:
+    """Pictures of several readings, two in a row, with what they are above them all."""
+    width = max(picture.width for picture in pictures)
+    lines = textwrap.wrap(text, width * min(len(pictures), 2) // LETTER)
+    top, height = STRIP * len(lines), max(picture.height for picture in pictures)
+    whole = Image.new("RGB", (width * min(len(pictures), 2), top + height * math.ceil(len(pictures) / 2)), STRIP_COLOUR)
+    canvas = ImageDraw.Draw(whole)
+    for row, line in enumerate(lines):
+        canvas.text((20, STRIP * (row + 0.5)), line, fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
+    for place, picture in enumerate(pictures):
+        whole.paste(picture, (place % 2 * width, top + place // 2 * height))
+    return whole
 
 
 def save(path: Path, radiograph: Radiograph, assessment: Assessment) -> None:

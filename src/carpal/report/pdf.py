@@ -43,35 +43,43 @@ def render(
 
     Raises BackendError where reportlab is not installed, ConfigError for an unknown language.
     """
-    if assessment.months is None:
+    return render_each([assessment], radiograph, child, language, signature)
+
+
+def render_each(
+    assessments: Sequence[Assessment],
+    radiograph: Radiograph,
+    child: Child | None = None,
+    language: str = "en",
+    signature: Signature | None = None,
+    labels: Sequence[str] = ("",),
+) -> bytes:
+    """A page for each reading of a radiograph: of two hands, for both sexes. Its label stands above it."""
+    if any(assessment.months is None for assessment in assessments):
         raise ValueError("a report needs an age")
     canvases = need("reportlab.pdfgen.canvas", feature="Writing a PDF", extra="pdf")
     words = words_of(language)
-    summary = summarise(assessment, child or Child.of(radiograph), words)
     buffer = io.BytesIO()
     canvas = canvases.Canvas(buffer, pagesize=PAGE, invariant=1, pageCompression=1, lang=language)
     canvas.setTitle(words.gettext("Bone age report"))
     canvas.setSubject(words.gettext("Research only, not a medical device."))
     canvas.setCreator(f"carpal {carpal.__version__}")
-    top = _head(canvas, summary, words)
-    top = _pictures(canvas, summary, radiograph, top, words)
-    top = _table(canvas, summary, top, words)
-    _notes(canvas, summary, signature, top, words)
-    _foot(canvas, summary, words)
-    canvas.showPage()
+    for assessment, label in zip(assessments, labels, strict=True):
+        summary = summarise(assessment, child or Child.of(radiograph), words)
+        top = _head(canvas, summary, words, label)
+        top = _pictures(canvas, summary, radiograph, top, words)
+        top = _table(canvas, summary, top, words)
+        _notes(canvas, summary, signature, top, words)
+        _foot(canvas, summary, words)
+        canvas.showPage()
     canvas.save()
     return buffer.getvalue()
 
 
-def _head(canvas: Any, summary: Summary, words: Words) -> float:
+def _head(canvas: Any, summary: Summary, words: Words, label: str = "") -> float:
     """Title, the child's facts and the age; returns where the next part begins."""
     child, assessment = summary.child, summary.assessment
-    top = PAGE[1] - MARGIN
-    _text(canvas, MARGIN, top - 14, words.gettext("Bone age report"), BOLD, 17, ACCENT)
-    _text(
-        canvas, PAGE[0] - MARGIN, top - 12, words.gettext("Research only, not a medical device."), FONT, 9, SOFT, "end"
-    )
-    _rule(canvas, top - 22)
+    top = _title(canvas, words, label)
     sex = {"female": words.gettext("female"), "male": words.gettext("male")}[assessment.sex]
     unknown = words.gettext("not known")
     facts = [
@@ -102,6 +110,18 @@ def _head(canvas: Any, summary: Summary, words: Words) -> float:
     for place, text in enumerate(lines):
         _text(canvas, left, top - 20 - 15 * place, text, BOLD if place else FONT, 10)
     return top - 46
+
+
+def _title(canvas: Any, words: Words, label: str) -> float:
+    """The title, and which of several readings this is."""
+    top, notice = PAGE[1] - MARGIN, words.gettext("Research only, not a medical device.")
+    _text(canvas, MARGIN, top - 14, words.gettext("Bone age report"), BOLD, 17, ACCENT)
+    _text(canvas, PAGE[0] - MARGIN, top - 12, notice, FONT, 9, SOFT, "end")
+    if label:
+        top -= 16
+        _fitted(canvas, MARGIN, top - 14, label, WIDTH, BOLD, 10)
+    _rule(canvas, top - 22)
+    return top
 
 
 def _pictures(canvas: Any, summary: Summary, radiograph: Radiograph, top: float, words: Words) -> float:

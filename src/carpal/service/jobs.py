@@ -326,6 +326,16 @@ class Jobs:
             ).rowcount
         return bool(changed)
 
+    def postpone(self, job: Job, seconds: float) -> None:
+        """Gives a leased job back for so long: it waits for another one, and nothing has failed."""
+        due = time.time() + min(seconds, self.limits.longest_delay)
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE jobs SET state = 'queued', due = ?, worker = NULL, lease_until = NULL "
+                "WHERE id = ? AND state = 'leased' AND worker = ?",
+                (due, job.id, job.worker),
+            )
+
     def retry(self, job_id: str) -> Job:
         """Queues a settled job again from its first try: an operator's answer to a dead or rejected one."""
         now = time.time()

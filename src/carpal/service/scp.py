@@ -82,10 +82,10 @@ UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 class Receiver:
-    """Takes what allow-listed peers send, and queues it. `model` is part of a job's key: new weights read anew."""
+    """Takes what allow-listed peers send, and queues it. `reading` is part of a job's key: new weights read anew."""
 
-    def __init__(self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics, model: str) -> None:
-        self.config, self.jobs, self.audit, self.metrics, self.model = config, jobs, audit, metrics, model
+    def __init__(self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics, reading: str) -> None:
+        self.config, self.jobs, self.audit, self.metrics, self.reading = config, jobs, audit, metrics, reading
         self.outbox = Outbox(jobs)
         self._server: Any = None
 
@@ -209,7 +209,7 @@ class Receiver:
         """
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        key = f"{instance}:{sha256}:{self.model[:16]}"
+        key = f"{instance}:{sha256}:{self.reading[:16]}"
         job = self.jobs.put(path, key, "dicom", sender, {**meta, "instance": instance}, sha256)
         self.audit.write("received", sender=sender, instance=instance, sha256=sha256, job=job.id, new=job.is_new)
         self.metrics.count("carpal_received_total", way=way, new=str(job.is_new).lower())
@@ -236,17 +236,20 @@ class Receiver:
             return PROCESSING_FAILURE, None
         peer = self.config.sender(title, event.assoc.requestor.address)
         payload = json.dumps({"peer": peer.name if peer else "", "transaction": transaction, "pairs": pairs}).encode()
+        key = f"commit:{title}:{transaction}:{hashlib.sha256(payload).hexdigest()[:16]}"
         try:
-            job = self.jobs.put(payload, f"commit:{title}:{transaction}", "commit", title, {})
+            job = self.jobs.put(payload, key, "commit", title, {})
             self.audit.write("commitment-asked", sender=title, transaction=transaction, objects=len(pairs), job=job.id)
+            if job.settled:  # it has not heard our answer
+                self.jobs.retry(job.id)
         except OutOfResources:
             return RESOURCE_LIMITATION, None
         return SUCCESS, None
 
 
 def split_committed(jobs: Jobs, pairs: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
-    """(class, instance) pairs that we hold, and those that we do not."""
-    held = [pair for pair in pairs if jobs.starting(f"{pair[1]}:")]
+    """(class, instance) pairs that we hold, and those that we do not, or no longer."""
+    held = [pair for pair in pairs if any(not job.pruned for job in jobs.starting(f"{pair[1]}:"))]
     return held, [pair for pair in pairs if pair not in held]
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpal.errors import CalibrationRefused, ConfigError
-from carpal.types import RANKS, Assessment, Interval, ModelId, Sex
+from carpal.types import RANKS, Assessment, BothSexes, Interval, ModelId, Sex
 
 Array = NDArray[np.float64]
 
@@ -124,6 +124,23 @@ class Site:
             "check": self.check._asdict(),
         }
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def calibrate_each(
+    results: Sequence[Assessment] | Sequence[BothSexes], site: Site | None
+) -> list[Assessment | BothSexes]:
+    """All results of one radiograph after a hospital's calibration, where there is one; refusals stay as they are.
+
+    Raises ConfigError as `Site.apply` does.
+    """
+    if site is None:
+        return list(results)
+    return [
+        BothSexes(site.apply(result.female), site.apply(result.male))
+        if isinstance(result, BothSexes)
+        else site.apply(result)
+        for result in results
+    ]
 
 
 def check_name(name: str) -> None:
