@@ -30,7 +30,7 @@ from carpal.service.jobs import Jobs, State
 from carpal.service.outbox import Outbox
 from carpal.service.reader import Reader, Reads
 from carpal.service.scp import Receiver
-from carpal.service.sender import Sender
+from carpal.service.sender import COMMITMENT, Sender
 from carpal.service.upkeep import prune, sweep
 from carpal.service.worker import Worker
 from carpal.trust.site import Site, read_site
@@ -124,7 +124,7 @@ class Node:
         return None if self.site is None else self.site.label
 
     def _recover(self) -> None:
-        ended = sum(self.jobs.release(worker.name) for worker in self.workers) + self.jobs.release("commitment")
+        ended = sum(self.jobs.release(worker.name) for worker in self.workers) + self.jobs.release(COMMITMENT)
         ended += Outbox(self.jobs).release()
         removed = sweep(self.jobs, 0)
         if ended or removed:

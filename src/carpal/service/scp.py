@@ -27,7 +27,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -47,6 +47,7 @@ from carpal.service.config import NodeConfig
 from carpal.service.counters import Metrics
 from carpal.service.door import MAX_PDU, Gate, GateLimits, GuardedHandler, check_message
 from carpal.service.jobs import Job, Jobs, State
+from carpal.service.landing import LandingFile
 from carpal.service.outbox import Outbox
 from carpal.service.tls import server_context
 
@@ -93,6 +94,7 @@ class Receiver:
         """Listens, in threads of its own, and returns the port. Raises NodeError where the port is taken."""
         node = self.config.node
         _config.STORE_RECV_CHUNKED_DATASET = True  # to a file in the spool's `partial`, not to memory
+        dimse_messages.NamedTemporaryFile = LandingFile  # type: ignore[attr-defined]
         entity = self._entity()
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self.requested),
@@ -187,7 +189,7 @@ class Receiver:
         request = event.request
         if request._dataset_file is None:
             return CANNOT_UNDERSTAND
-        path = Path(request._dataset_file.name)
+        landed, path = request._dataset_file, Path(request._dataset_file.name)
         sender = f"{event.assoc.requestor.ae_title}@{event.assoc.requestor.address}"
         instance, kind = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
         event.assoc.dul.socket.taken = 0
@@ -195,6 +197,8 @@ class Receiver:
             if not UID.fullmatch(instance):
                 self.metrics.count("carpal_refused_total", reason="bad-uid")
                 return INVALID_INSTANCE
+            if landed.full:
+                raise OutOfResources(f"the disk of {self.config.node.folder} is full - free some space")
             self.take(path, instance, sender, "dimse", {"class": kind})
         except OutOfResources as error:
             self.metrics.count("carpal_refused_total", reason=error.code)

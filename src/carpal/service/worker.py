@@ -36,6 +36,7 @@ class Worker:
     ) -> None:
         self.name, self.config, self.jobs, self.reader = name, config, jobs, reader
         self.audit, self.metrics, self.model, self.calibration = audit, metrics, model, calibration
+        self._held: tuple[Job, OutOfResources] | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. No error ends it: what cannot be written now is tried again."""
@@ -50,7 +51,8 @@ class Worker:
         self.reader.close()
 
     def step(self) -> bool:
-        """Settles one job, or returns False where none waits."""
+        """Settles one job, or returns False where none waits. Raises OutOfResources while the disk is full."""
+        self._give_back()
         job = self.jobs.lease(self.name, 2 * self.config.reading.seconds + 180, ("dicom",))
         if job is None:
             return False
@@ -61,8 +63,9 @@ class Worker:
         try:
             answer = self.reader.read(job.payload, job.meta["instance"], _known_pixels(same))
             self._settle(job, answer)
-        except OutOfResources as error:  # the disk: the study is safe and waits
-            self.jobs.fail(job, error.code, str(error))
+        except OutOfResources as error:  # the disk: the study is safe and waits, however long it takes
+            self._held = job, error
+            self._give_back()
             raise
         except ReaderDied as error:
             self._note(job, "dead", error.code)
@@ -72,6 +75,13 @@ class Worker:
             self.jobs.fail(job, error.code, str(error))
         self.metrics.took(time.monotonic() - started)
         return True
+
+    def _give_back(self) -> None:
+        """Ends the lease of a job for whose result there was no room. Where the row cannot be written: next time."""
+        if self._held is not None:
+            job, error = self._held
+            self.jobs.postpone(job, self.jobs.limits.first_delay, error.code, str(error))
+            self._held = None
 
     def _settle(self, job: Job, answer: Answer) -> None:
         destinations = self.config.destinations()
