@@ -62,6 +62,26 @@ def as_bytes(dataset: Dataset) -> bytes:
     return buffer.getvalue()
 
 
+def read(
+    reader: Reader, folder: Path, content: Dataset | bytes, instance: str | None = None, known: Any = ()
+) -> Answer:
+    """What the reader makes of an object or of any bytes."""
+    path = folder / "payload"
+    if isinstance(content, Dataset):
+        instance = instance or str(content.SOPInstanceUID)
+        content = as_bytes(content)
+    path.write_bytes(content)
+    return reader.read(path, instance or f"{ROOT}.1.1", list(known))
+
+
+def changed(dataset: Dataset, **tags: Any) -> Dataset:
+    """A copy with other tags."""
+    copy = dcmread(BytesIO(as_bytes(dataset)))
+    for keyword, value in tags.items():
+        setattr(copy, keyword, value)
+    return copy
+
+
 def report_uid(instance: str) -> str:
     """The SOP instance UID of the result that `InstantReader` makes of this instance."""
     return instance.replace(f"{ROOT}.1.", f"{ROOT}.4.")

@@ -49,7 +49,7 @@ RADIOGRAPHS: dict[str, dict[str, Any]] = {
 def made(data: bytes, kinds: tuple[str, ...] = QUICK, **given: Any) -> dict[str, forms.Form]:
     source, result = read_source(data), assessment()
     radiograph = read_radiograph(data)
-    return forms.make(kinds, findings(result, source), source, radiograph=radiograph, assessment=result, **given)
+    return forms.make(kinds, findings(result, source), source, hands=[(radiograph, result)], **given)
 
 
 def refusals(source: Source) -> dict[str, Findings]:
@@ -146,5 +146,5 @@ def test_unknown_forms_are_refused_by_name() -> None:
     source = read_source(child_file())
     with pytest.raises(ConfigError, match="'fax' is no form"):
         forms.make(("sr", "fax"), findings(assessment(), source), source)
-    with pytest.raises(ConfigError, match="pass radiograph and assessment"):
+    with pytest.raises(ConfigError, match="pass `hands`"):
         forms.make(("capture",), findings(assessment(), source), source)

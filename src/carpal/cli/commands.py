@@ -80,19 +80,8 @@ def _assess_one(
         picture = overlay if len(results) == 1 or overlay is None else _numbered(overlay, number)
         _say_and_draw(result, radiograph, picture)
     if reports is not None:
-        _report(reports, image, radiograph, results)
+        reports.write(image, radiograph, results)
     return [_rendered(result) for result in results]
-
-
-def _report(reports: Reports, image: str, radiograph: Radiograph, results: list[Result]) -> None:
-    """Writes the report of one hand of a known sex; of anything else it has no form, and says so."""
-    from carpal.types import Assessment
-
-    if len(results) == 1 and isinstance(results[0], Assessment):
-        reports.write(image, radiograph, results[0])
-    else:
-        why = "there are two hands in the picture" if len(results) > 1 else "the sex is unknown"
-        print(f"carpal: warning: {image}: no report, because {why}", file=sys.stderr, flush=True)
 
 
 def _numbered(overlay: Path, number: int) -> Path:

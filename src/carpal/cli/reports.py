@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
-    from carpal.types import Assessment, ModelId, Radiograph, Sex
+    from carpal.types import ModelId, Radiograph, Result, Sex
 
 FLAGS: Final = {
     "sr": "DICOM structured report (TID 1500)",
@@ -45,27 +45,24 @@ class Reports:
     uid_root: str | None
     failed: bool = False
 
-    def write(self, image: str, radiograph: Radiograph, assessment: Assessment) -> None:
-        """Writes the forms of one result. What is not DICOM gets a PDF only, and an error where more was asked."""
+    def write(self, image: str, radiograph: Radiograph, results: list[Result]) -> None:
+        """Writes the forms of one radiograph. What is not DICOM gets a PDF only, and an error where more was asked."""
+        from carpal.inference.hands import cut_out
         from carpal.report import forms, write_atomically
-        from carpal.report.findings import findings
         from carpal.report.source import read_source
+        from carpal.types import has_age
 
-        source = None
+        source, hands = None, [cut_out(radiograph, result) for result in results]
         try:
             source = read_source(Path(image))
         except InputError as error:
             if self.kinds != ("pdf",):
                 self.failed = True
                 print(f"carpal: error: {error}", file=sys.stderr, flush=True)
-        if "pdf" in self.kinds and assessment.months is not None:
-            write_atomically(self._path(image, ".pdf"), forms.page(radiograph, assessment, source))
+        if "pdf" in self.kinds and any(map(has_age, results)):
+            write_atomically(self._path(image, ".pdf"), forms.page(hands, source))
         if source is not None:
-            found = findings(assessment, source)
-            made = forms.make(
-                self.kinds, found, source, radiograph=radiograph, assessment=assessment, uid_root=self.uid_root
-            )
-            self._save(image, made)
+            self._save(image, forms.make_all(self.kinds, results, source, hands, self.uid_root))
 
     def write_refusal(self, image: str, error: CarpalError, model: ModelId, sex: Sex | None) -> None:
         """Writes that a radiograph could not be read and why, where at least its header can be."""

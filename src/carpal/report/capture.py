@@ -22,7 +22,7 @@ def write(found: Findings, source: Source, picture: Image.Image, uid_root: str |
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.DerivationDescription = found.summary[:1024]
     dataset.BurnedInAnnotation = "YES"
-    dataset.PatientOrientation, dataset.Laterality = "", source.laterality
+    dataset.PatientOrientation, dataset.Laterality = "", found.laterality(source)
     dataset.Rows, dataset.Columns = rgb_HWC.shape[:2]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PlanarConfiguration = 3, "RGB", 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0

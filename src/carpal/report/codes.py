@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from carpal.anatomy import INDEX
-from carpal.types import Side
+from carpal.types import Sex, Side
 
 
 class Code(NamedTuple):
@@ -36,6 +36,9 @@ QUALITY: Final = Code("DCM", "111050", "Quality Assessment")
 REJECTED: Final = Code("DCM", "113001", "Rejected for Quality Reasons")
 FAILED: Final = Code("DCM", "114006", "Measurement failure")
 NOT_ATTEMPTED: Final = Code("DCM", "114007", "Measurement not attempted")
+INDETERMINATE: Final = Code("DCM", "114011", "Value indeterminate")
+SEX: Final = Code("DCM", "121032", "Subject Sex")
+SEXES: Final[dict[Sex, Code]] = {Sex.FEMALE: Code("DCM", "F", "Female"), Sex.MALE: Code("DCM", "M", "Male")}
 DELAYED: Final = Code("HPO", "HP:0002750", "Delayed skeletal maturation")
 ADVANCED: Final = Code("HPO", "HP:0005616", "Accelerated skeletal maturation")
 

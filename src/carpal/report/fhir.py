@@ -38,20 +38,37 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
 
 def bundle(found: Findings, source: Source, uid_root: str | None = None) -> Resource:
     """The bundle (type "collection"), whose resources refer to each other by urn:uuid. Raises ConfigError."""
-    names = ("report", "patient", "study", "device", "bone age", *(region.name for region in found.regions))
+    hands = {"bone age": found} | {f"bone age {n}": reading for n, reading in enumerate(found.readings, start=1)}
+    regions = {_region_name(reading, region, found): (reading, region) for reading, region in found.each_region()}
+    names = ("report", "patient", "study", "device", *hands, *regions)
     urls = {name: _url(name, found, source, uid_root) for name in names}
     resources = {
         "report": _report(found, source, urls),
         "patient": _patient(source),
         "study": _study(source, urls),
         "device": _device(found),
-        "bone age": _bone_age(found, source, urls),
-        **{region.name: _region(region, found, source, urls) for region in found.regions},
+        **{name: _bone_age(reading, found, source, urls) for name, reading in hands.items()},
+        **{name: _region(region, reading, source, urls) for name, (reading, region) in regions.items()},
     }
     entries = [{"fullUrl": urls[name], "resource": resource} for name, resource in resources.items()]
     uid = derive("fhir", found, source, uid_root)
     identifier = {"system": "urn:ietf:rfc:3986", "value": f"urn:oid:{uid}"}
     return {"resourceType": "Bundle", "identifier": identifier, "type": "collection", "entry": entries}
+
+
+def _region_name(reading: Findings, region: Finding, whole: Findings) -> str:
+    return region.name if reading is whole else f"{whole.readings.index(reading)} {region.name}"
+
+
+def _members(found: Findings, whole: Findings) -> list[str]:
+    """The names of what an observation has below it: its regions or, of a whole, its readings."""
+    if found.readings:
+        return [f"bone age {n}" for n in range(1, len(found.readings) + 1)]
+    return [
+        _region_name(reading, region, whole)
+        for reading, region in whole.each_region()
+        if reading.part == found.part and region in found.regions
+    ]
 
 
 def _url(name: str, found: Findings, source: Source, uid_root: str | None) -> str:
@@ -125,26 +142,29 @@ def _device(found: Findings) -> Resource:
     }
 
 
-def _bone_age(found: Findings, source: Source, urls: dict[str, str]) -> Resource:
+def _bone_age(found: Findings, whole: Findings, source: Source, urls: dict[str, str]) -> Resource:
     maturation = found.score.maturation if found.score else None
-    observation = _observation(found.months, codes.HANDS[source.exam.side], source, urls)
+    observation = _observation(found.months, codes.HANDS[found.side(source)], source, urls)
+    label = [whole.label(found)] if found is not whole else []
     observation |= {
         "interpretation": [_concept(maturation)] if maturation else [],
-        "note": [{"text": remark} for remark in (*found.remarks, *found.parameters)],
-        "hasMember": [{"reference": urls[region.name]} for region in found.regions],
-        "component": _components(found),
+        "note": [{"text": remark} for remark in (*label, *found.remarks, *found.parameters)],
+        "hasMember": [{"reference": urls[name]} for name in _members(found, whole)],
+        "component": [*(_sex(found) if found is not whole else []), *_components(found)],
     }
     if found.months is None:
         reason = "error" if was_attempted(found) else "not-performed"
+        reason = "unknown" if found.readings else reason
         observation["dataAbsentReason"] = {"coding": [{"system": f"{TERMINOLOGY}/data-absent-reason", "code": reason}]}
     return _without_empty(observation)
 
 
 def _region(region: Finding, found: Findings, source: Source, urls: dict[str, str]) -> Resource:
-    side = source.exam.side
+    side = found.side(source)
     observation = _observation(region.months, codes.site(region.name, side).code, source, urls)
     box = region.box
     where = f"{region.name}, box {box.x1:g}, {box.y1:g}, {box.x2:g}, {box.y2:g} pixels of the radiograph"
+    where = where if found.part is None else f"{where}, {found.label(found)}"
     return _without_empty(observation | {"note": [{"text": where if side is None else f"{where}, {_hand(side)}"}]})
 
 
@@ -166,6 +186,15 @@ def _observation(months: float | None, site: codes.Code, source: Source, urls: d
         "device": {"reference": urls["device"]},
         "derivedFrom": [{"reference": urls["study"]}],
     }
+
+
+def _sex(found: Findings) -> list[Resource]:
+    """Which sex one of several readings is for."""
+    return (
+        []
+        if found.sex is None
+        else [{"code": _concept(codes.SEX), "valueCodeableConcept": _concept(codes.SEXES[found.sex])}]
+    )
 
 
 def _components(found: Findings) -> list[Resource]:

@@ -6,13 +6,14 @@ that was sent is never answered by silence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import carpal
 from carpal.errors import CarpalError, GrowthError, MissingSex
 from carpal.report.codes import ADVANCED, DELAYED, Code
-from carpal.types import Assessment, Box, Interval, ModelId, Refusal, Sex
+from carpal.types import Assessment, Box, Interval, ModelId, Refusal, Result, Sex, Side
 
 if TYPE_CHECKING:
     from carpal.report.source import Source
@@ -50,7 +51,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Findings:
-    """The content of a report. `months` is None exactly where `refusal` says why; `sex` only where nobody stated it."""
+    """The content of a report. `months` is None where `refusal` says why, and where `readings` have ages of their own;
+    `sex` only where nobody stated it."""
 
     model: ModelId
     sex: Sex | None
@@ -63,6 +65,10 @@ class Findings:
     raw_months: float | None = None
     """The network's own age, where a hospital's calibration gave `months`, and the calibration's name."""
     site: str | None = None
+    part: str | None = None
+    """ "left", "right", "top" or "bottom" of the picture for one of two hands in it; not which hand it is."""
+    readings: tuple[Findings, ...] = ()
+    """All readings of a radiograph that has several: of two hands, for both sexes. It has no age of its own then."""
 
     @property
     def algorithm(self) -> str:
@@ -74,13 +80,18 @@ class Findings:
         """What else identifies the computation: the weights' hash, the software, the sex it was told."""
         sex = "not stated" if self.sex is None else str(self.sex)
         named = (f"weights SHA-256 {self.model.sha256}", f"software carpal {carpal.__version__}", f"sex {sex}")
-        if self.site is None or self.raw_months is None:
+        if self.site is None:
             return named
-        return (*named, f"calibration {self.site}, age before it {self.raw_months:.1f} months")
+        raw = "" if self.raw_months is None else f", age before it {self.raw_months:.1f} months"
+        return (*named, f"calibration {self.site}{raw}")
 
     @property
     def summary(self) -> str:
         """The result in one sentence."""
+        if self.readings:
+            why = [*(["sex not stated"] if self.sex is None else []), *(["two hands"] if self.has_parts else [])]
+            ages = "; ".join(f"{self.label(r)} {_months(r)}" for r in self.readings)
+            return f"{len(self.readings)} bone ages ({', '.join(why)}): {ages}{self._calibrated}"
         if self.months is None:
             assert self.refusal is not None
             return f"No bone age: {self.refusal.message}"
@@ -90,12 +101,42 @@ class Findings:
             sentence += f", {share} % interval {low:.1f} to {high:.1f} months"
         if self.score is not None:
             sentence += f", z-score {self.score.z:+.2f} ({self.score.reference})"
-        return sentence
+        return sentence + self._calibrated
+
+    @property
+    def _calibrated(self) -> str:
+        return "" if self.site is None else f", calibrated by {self.site}"
 
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences for a person: the result, every warning, what this is not."""
         return (self.summary, *(f"Warning: {warning}" for warning in self.warnings), NOTICE)
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether the picture holds two hands, so that the file's side is that of neither."""
+        return self.part is not None or any(reading.part is not None for reading in self.readings)
+
+    def side(self, source: Source) -> Side | None:
+        """Which hand it is, as the file states it."""
+        return None if self.has_parts else source.exam.side
+
+    def laterality(self, source: Source) -> str:
+        """Laterality (0020,0060) for objects that show the hand: L, R or, unknown, empty."""
+        return "" if self.has_parts else source.laterality
+
+    def label(self, reading: Findings) -> str:
+        """What tells one of the readings from the others; empty for an only one."""
+        where = [] if reading.part is None else [f"hand at the {reading.part} of the picture"]
+        return ", ".join([*where, *([f"as {reading.sex}"] if self.readings and self.sex is None else [])])
+
+    def each_region(self) -> list[tuple[Findings, Finding]]:
+        """Every region with the reading that it is of, once: those of a hand do not depend on the sex."""
+        found: dict[tuple[str | None, Finding], Findings] = {}
+        for reading in self.readings or (self,):
+            for region in reading.regions:
+                found.setdefault((reading.part, region), reading)
+        return [(reading, region) for (_, region), reading in found.items()]
 
 
 def findings(assessment: Assessment, source: Source) -> Findings:
@@ -114,7 +155,39 @@ def findings(assessment: Assessment, source: Source) -> Findings:
         refusal=assessment.refused,
         raw_months=None if assessment.raw_months is None else round(assessment.raw_months, 1),
         site=assessment.site,
+        part=assessment.side_in_image,
     )
+
+
+def each(results: Sequence[Result]) -> list[Assessment]:
+    """Every assessment among the results of one radiograph. One for a sex that nobody stated says so, and names the
+    other age, so that it is never mistaken for the answer."""
+    flat: list[Assessment] = []
+    for result in results:
+        if isinstance(result, Assessment):
+            flat.append(result)
+            continue
+        for one, other in ((result.female, result.male), (result.male, result.female)):
+            age = "no age is given" if other.months is None else f"it is {other.months:.1f} months"
+            said = f"the sex is not stated, so this is one of two readings: as {one.sex}; as {other.sex} {age}"
+            flat.append(replace(one, warnings=(said, *one.warnings)))
+    return flat
+
+
+def together(results: Sequence[Result], source: Source) -> Findings:
+    """The findings of all results of one radiograph: of the only one itself, of several a whole that holds each."""
+    readings = tuple(findings(assessment, source) for assessment in each(results))
+    first, sexes = readings[0], {reading.sex for reading in readings}
+    if len(readings) == 1:
+        return first
+    whole = Findings(first.model, first.sex if len(sexes) == 1 else None, None, site=first.site)
+    refusals = list(dict.fromkeys(reading.refusal for reading in readings if reading.refusal is not None))
+    if len(refusals) and all(reading.months is None for reading in readings):
+        message = "; ".join(dict.fromkeys(refusal.message for refusal in refusals))
+        return replace(
+            whole, refusal=Refusal(refusals[0].code, message), warnings=_joined(*(r.warnings for r in readings))
+        )
+    return replace(whole, readings=readings)
 
 
 def refused(error: CarpalError, model: ModelId, sex: Sex | None = None) -> Findings:
@@ -140,6 +213,10 @@ def _score(months: float | None, sex: Sex, age: float | None) -> tuple[Score | N
         return None, (str(error),)
     mean, sd = round(expected.mean, 2), round(expected.sd, 2)
     return Score(round(z, 2), mean, sd, round(age, 1), table.name, table.citation), ()
+
+
+def _months(found: Findings) -> str:
+    return "none" if found.months is None else f"{found.months:.1f} months"
 
 
 def _rounded(box: Box) -> Box:

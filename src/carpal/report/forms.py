@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from carpal.errors import ConfigError
 from carpal.report.dicom_common import SOP_CLASSES
-from carpal.report.findings import Findings
+from carpal.report.findings import Findings, together
 from carpal.report.source import Source
 from carpal.report.uids import check_uid_root, derive
-from carpal.types import Assessment, Radiograph
+from carpal.types import Radiograph, Result
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SUFFIXES: Final = {
     "sr": ".sr.dcm",
@@ -25,6 +29,9 @@ DICOM_KINDS: Final = ("sr", "capture", "gsps", "pdf")
 """What goes back to an archive; the others go to a server of their own."""
 OF_AN_AGE: Final = ("capture", "gsps", "pdf")
 """Forms that show an age and its regions: a refusal has none of them."""
+
+Hands = Sequence[tuple[Radiograph, Result]]
+"""Each hand with the radiograph that shows it alone: `inference.hands.cut_out`, for the forms that show pictures."""
 
 
 class Form(NamedTuple):
@@ -49,20 +56,19 @@ def make(
     found: Findings,
     source: Source,
     *,
-    radiograph: Radiograph | None = None,
-    assessment: Assessment | None = None,
+    hands: Hands = (),
     uid_root: str | None = None,
 ) -> dict[str, Form]:
     """The forms asked for, by kind. Left out are those that a refusal, or a coloured picture (gsps), cannot have.
 
-    `radiograph` and `assessment` are needed for "capture" and "pdf". Raises ConfigError for an unknown kind or a wrong
-    UID root, BackendError where a package is missing.
+    `hands` are needed for "capture" and "pdf". Raises ConfigError for an unknown kind or a wrong UID root, BackendError
+    where a package is missing.
     """
     check_kinds(kinds)
     check_uid_root(uid_root)
     made = {}
     for kind in kinds:
-        content = _content(kind, found, source, radiograph, assessment, uid_root)
+        content = _content(kind, found, source, hands, uid_root)
         if content is not None:
             sop_class = SOP_CLASSES.get(kind)
             uid = derive(kind, found, source, uid_root) if sop_class else None
@@ -70,40 +76,55 @@ def make(
     return made
 
 
-def _content(
-    kind: str,
-    found: Findings,
+def make_all(
+    kinds: Sequence[str],
+    results: Sequence[Result],
     source: Source,
-    radiograph: Radiograph | None,
-    assessment: Assessment | None,
-    uid_root: str | None,
-) -> bytes | None:
-    """One form's bytes; None where there is nothing that it could show."""
-    from carpal.report import capture, encapsulated, fhir, gsps, hl7, overlay, sr
+    hands: Hands,
+    uid_root: str | None = None,
+) -> dict[str, Form]:
+    """The forms of everything that was read in one radiograph: one of each kind, whose readings tell themselves apart.
 
-    if kind in OF_AN_AGE and found.months is None:
+    `results` is what `inference.hands.read_hands` returns: a hand or two, each with a stated sex or for both.
+    """
+    return make(kinds, together(results, source), source, hands=hands, uid_root=uid_root)
+
+
+def _content(kind: str, found: Findings, source: Source, hands: Hands, uid_root: str | None) -> bytes | None:
+    """One form's bytes; None where there is nothing that it could show."""
+    from carpal.report import capture, encapsulated, fhir, gsps, hl7, sr
+
+    if kind in OF_AN_AGE and found.months is None and not found.readings:
         return None
     if kind == "gsps":
         grey = source.header.SamplesPerPixel == 1 and source.header.Rows > 0
         return gsps.write(found, source, uid_root) if grey else None
     if kind in ("capture", "pdf"):
-        if radiograph is None or assessment is None:
-            raise ConfigError(f"{kind!r} shows the radiograph - it was not given - pass radiograph and assessment")
+        if not hands:
+            raise ConfigError(f"{kind!r} shows the radiograph - it was not given - pass `hands`")
         if kind == "capture":
-            return capture.write(found, source, overlay.draw(radiograph, assessment), uid_root)
-        return encapsulated.write(found, source, page(radiograph, assessment, source), uid_root)
+            return capture.write(found, source, _picture(found, hands), uid_root)
+        return encapsulated.write(found, source, page(hands, source), uid_root)
     return {"sr": sr.write, "fhir": fhir.write, "hl7": hl7.write}[kind](found, source, uid_root)
 
 
-def page(radiograph: Radiograph, assessment: Assessment, source: Source | None) -> bytes:
-    """The page as a PDF, with the name and number that the radiograph's file states. Raises BackendError."""
-    from dataclasses import replace
+def _picture(found: Findings, hands: Hands) -> Image.Image:
+    """The overlay; of two hands both beside each other, and of several readings what they are above."""
+    from carpal.report import overlay
 
+    return overlay.beside([overlay.draw(*hand) for hand in hands], found.summary if found.readings else "")
+
+
+def page(hands: Hands, source: Source | None) -> bytes:
+    """The PDF, a page for each hand that has an age, with the name and number that the file states.
+
+    Raises ValueError where no hand has an age, BackendError where a package is missing.
+    """
     from carpal.report.child import Child
-    from carpal.report.pdf import render
+    from carpal.report.pdf import render_hands
 
-    child = Child.of(radiograph)
+    child = Child.of(hands[0][0])
     if source is not None:
         name = source.text("PatientName").split("=")[0].replace("^", " ").strip()
         child = replace(child, name=name, identifier=source.text("PatientID"))
-    return render(assessment, radiograph, child)
+    return render_hands(hands, child)

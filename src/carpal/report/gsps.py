@@ -47,7 +47,7 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
             **equipment(found),
         )
     _add_tables(state, source)
-    state.Laterality = source.laterality
+    state.Laterality = found.laterality(source)
     if source.frame is not None:
         _refer_to_frame(state, source, source.frame)
     return to_bytes(state, source)
@@ -99,9 +99,9 @@ def _annotations(found: Findings, source: Source, uid_root: str | None, layers: 
     image = [_image(source)]
     result = TextObject(found.summary, "DISPLAY", bounding_box=RESULT_BOX, text_justification="LEFT")
     drawn = [GraphicAnnotation(image, layers[1], text_objects=[result])]
-    if found.regions:
-        outlines = [_outline(region, found, source, uid_root) for region in found.regions]
-        names = [_name(region, source) for region in found.regions]
+    if regions := found.each_region():
+        outlines = [_outline(region, reading, source, uid_root) for reading, region in regions]
+        names = [_name(region, source) for _, region in regions]
         drawn.append(GraphicAnnotation(image, layers[0], graphic_objects=outlines, text_objects=names))
     return drawn
 

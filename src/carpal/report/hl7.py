@@ -55,25 +55,51 @@ def _order(found: Findings, source: Source) -> list[str]:
     """OBR: the accession number as the filler's order number; status P, for no person has looked yet."""
     accession = _escape(source.text("AccessionNumber"))
     fields = ["OBR", "1", "", accession, _coded(codes.BONE_AGE), "", "", _moment(source)]
-    return [*fields, *[""] * 14, _moment(source), "", "RAD", "P" if found.months is not None else "X"]
+    return [
+        *fields,
+        *[""] * 14,
+        _moment(source),
+        "",
+        "RAD",
+        "X" if found.months is None and not found.readings else "P",
+    ]
 
 
 def _observations(found: Findings, source: Source) -> Iterator[list[str]]:
-    """OBX from field 2 on: the age first, then its interval, z-score and reference, the regions, the sentences."""
-    yield _number(codes.BONE_AGE, "", found.months, codes.MONTH, source)
-    if found.interval is not None and found.months is not None:
-        yield _number(codes.UPPER, "", round(found.interval.high - found.months, 1), codes.MONTH, source)
-        yield _number(codes.LOWER, "", round(found.months - found.interval.low, 1), codes.MONTH, source)
-    if found.score is not None:
-        yield _number(codes.Z_SCORE, "", found.score.z, codes.NO_UNITS, source)
-        yield _number(codes.POPULATION_MEAN, "", found.score.mean, codes.MONTH, source)
-        yield _number(codes.POPULATION_SD, "", found.score.sd, codes.MONTH, source)
-        yield _text("ST", codes.CITATION, found.score.citation)
-    for region in found.regions:
-        yield _number(codes.BONE_AGE, region.name, region.months, codes.MONTH, source)
+    """OBX from field 2 on: the age first, then its interval, z-score and reference, the regions, the sentences.
+
+    Of several readings the first age is empty, and the sub-ID (OBX-4) tells the others apart: "F", "left M"...
+    """
+    yield from _age("", found, source)
+    for reading in found.readings:
+        yield from _age(_sub_id(reading), reading, source)
+    for reading, region in found.each_region():
+        name = region.name if reading.part is None else f"{reading.part} {region.name}"
+        yield _number(codes.BONE_AGE, name, region.months, codes.MONTH, source)
     yield _text("ST", codes.STUDY_UID, source.study_uid)
     for remark in (*found.remarks, *found.parameters):
         yield _text("TX", codes.COMMENT, remark)
+    for reading in found.readings:
+        for remark in (*reading.remarks[:-1], *reading.parameters):
+            yield _text("TX", codes.COMMENT, f"{found.label(reading)}: {remark}")
+
+
+def _sub_id(reading: Findings) -> str:
+    sex = "" if reading.sex is None else codes.SEXES[reading.sex].value
+    return f"{reading.part or ''} {sex}".strip()
+
+
+def _age(part: str, found: Findings, source: Source) -> Iterator[list[str]]:
+    """The bone age of one reading and what belongs to it."""
+    yield _number(codes.BONE_AGE, part, found.months, codes.MONTH, source)
+    if found.interval is not None and found.months is not None:
+        yield _number(codes.UPPER, part, round(found.interval.high - found.months, 1), codes.MONTH, source)
+        yield _number(codes.LOWER, part, round(found.months - found.interval.low, 1), codes.MONTH, source)
+    if found.score is not None:
+        yield _number(codes.Z_SCORE, part, found.score.z, codes.NO_UNITS, source)
+        yield _number(codes.POPULATION_MEAN, part, found.score.mean, codes.MONTH, source)
+        yield _number(codes.POPULATION_SD, part, found.score.sd, codes.MONTH, source)
+        yield _text("ST", codes.CITATION, found.score.citation, part)
 
 
 def _number(name: codes.Code, part: str, value: float | None, unit: codes.Code, source: Source) -> list[str]:
@@ -82,8 +108,8 @@ def _number(name: codes.Code, part: str, value: float | None, unit: codes.Code, 
     return ["NM", _coded(name), part, shown, _coded(unit), "", "", "", "", status, "", "", _moment(source)]
 
 
-def _text(kind: str, name: codes.Code, text: str) -> list[str]:
-    return [kind, _coded(name), "", _escape(text), "", "", "", "", "", "P"]
+def _text(kind: str, name: codes.Code, text: str, part: str = "") -> list[str]:
+    return [kind, _coded(name), part, _escape(text), "", "", "", "", "", "P"]
 
 
 def _coded(code: codes.Code) -> str:

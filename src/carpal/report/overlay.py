@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,6 +29,8 @@ MARGIN: Final = 0.12
 MIN_WIDTH: Final = 1140
 """Room for the longest header."""
 TEXT_SIZE, TITLE_SIZE, SMALL_SIZE = 20, 34, 20
+LETTER: Final = 20
+"""Width of a letter of the title, at most, on average."""
 STRIP: Final = 64
 BACKGROUND, STRIP_COLOUR, WHITE, GREY = (0, 0, 0), (24, 28, 34), (245, 245, 245), (170, 176, 184)
 MISTAKABLE: Final = 60
@@ -65,12 +68,18 @@ def draw(radiograph: Radiograph, result: Result) -> Image.Image:
     return _with_strips(field, result)
 
 
-def beside(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures next to each other, the first on the left, aligned at the top."""
-    whole = Image.new("RGB", (sum(each.width for each in pictures), max(each.height for each in pictures)), BACKGROUND)
+def beside(pictures: Sequence[Image.Image], text: str = "") -> Image.Image:
+    """Pictures next to each other, the first on the left, aligned at the top, with what they are above them all."""
+    width, height = sum(each.width for each in pictures), max(each.height for each in pictures)
+    lines = textwrap.wrap(text, width // LETTER)
+    whole = Image.new("RGB", (width, height + STRIP * len(lines)), STRIP_COLOUR)
+    whole.paste(BACKGROUND, (0, STRIP * len(lines), *whole.size))
+    canvas = ImageDraw.Draw(whole)
+    for row, line in enumerate(lines):
+        canvas.text((20, STRIP * (row + 0.5)), line, fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
     left = 0
     for each in pictures:
-        whole.paste(each, (left, 0))
+        whole.paste(each, (left, STRIP * len(lines)))
         left += each.width
     return whole
 

@@ -1,7 +1,9 @@
 """Findings to a DICOM Comprehensive SR: TID 1500, the hand as TID 1501, each region as TID 1410 with its box.
 
 The bone age is (37362-1, LN) in months; its interval, z-score and reference hang below it (TID 310, 311); the algorithm
-is TID 4019 with the weights' hash. A refusal is a report, too: the bone age without a value, and why.
+is TID 4019 with the weights' hash. A refusal is a report, too: the bone age without a value, and why. Several readings
+(two hands, a sex that nobody stated) are one report: first a group whose bone age is indeterminate, so that no machine
+takes the first number for the answer, then a group for each.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ def _report(found: Findings, source: Source, uid_root: str | None) -> Any:
     """TID 1500."""
     from highdicom.sr import MeasurementReport
 
-    groups = [_hand(found, source, uid_root), *(_region(r, found, source, uid_root) for r in found.regions)]
+    hands = [_hand(reading, found, source, uid_root) for reading in (found, *found.readings)]
+    groups = [*hands, *(_region(region, of, source, uid_root) for of, region in found.each_region())]
     return MeasurementReport(
         observation_context=_observer(found, uid_root),
         procedure_reported=coded(codes.PROCEDURE),
@@ -86,8 +89,8 @@ def _algorithm(found: Findings) -> Any:
     return AlgorithmIdentification(found.algorithm, found.model.version, parameters=list(found.parameters))
 
 
-def _hand(found: Findings, source: Source, uid_root: str | None) -> Any:
-    """TID 1501: the hand as a whole, and the sentences for people."""
+def _hand(found: Findings, whole: Findings, source: Source, uid_root: str | None) -> Any:
+    """TID 1501: the hand, or one reading of the `whole`, and the sentences for people."""
     from highdicom.sr import (
         FindingSite,
         MeasurementsAndQualitativeEvaluations,
@@ -96,13 +99,18 @@ def _hand(found: Findings, source: Source, uid_root: str | None) -> Any:
         TrackingIdentifier,
     )
 
-    rejected = QualitativeEvaluation(coded(codes.QUALITY), coded(codes.REJECTED))
+    evaluations = []
+    if found.refusal is not None and was_attempted(found):
+        evaluations.append(QualitativeEvaluation(coded(codes.QUALITY), coded(codes.REJECTED)))
+    if found is not whole and found.sex is not None:
+        evaluations.append(QualitativeEvaluation(coded(codes.SEX), coded(codes.SEXES[found.sex])))
+    name = ", ".join(["Bone age", *([] if found is whole else [whole.label(found)])])
     group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(derive("hand", found, source, uid_root), "Bone age"),
+        tracking_identifier=TrackingIdentifier(derive("hand", found, source, uid_root), name),
         algorithm_id=_algorithm(found),
-        finding_sites=[FindingSite(coded(codes.HANDS[source.exam.side]))],
+        finding_sites=[FindingSite(coded(codes.HANDS[found.side(source)]))],
         measurements=[_bone_age(found)],
-        qualitative_evaluations=[rejected] if found.months is None and was_attempted(found) else None,
+        qualitative_evaluations=evaluations or None,
         source_images=[SourceImageForMeasurementGroup(*_image(source))],
     )
     group[0].ContentSequence.extend(_comment(remark) for remark in found.remarks)
@@ -116,6 +124,7 @@ def _bone_age(found: Findings) -> Any:
     name, unit = coded(codes.BONE_AGE), coded(codes.MONTH)
     if found.months is None:
         qualifier = codes.FAILED if was_attempted(found) else codes.NOT_ATTEMPTED
+        qualifier = codes.INDETERMINATE if found.readings else qualifier
         return Measurement(name, 0, unit, qualifier=coded(qualifier))
     statistics = None if found.score is None else _statistics(found.score)
     properties = MeasurementProperties(measurement_statistical_properties=statistics)
@@ -161,11 +170,12 @@ def _region(region: Finding, found: Findings, source: Source, uid_root: str | No
         TrackingIdentifier,
     )
 
-    site = codes.site(region.name, source.exam.side)
+    site = codes.site(region.name, found.side(source))
     x1, y1, x2, y2 = region.box.x1, region.box.y1, region.box.x2, region.box.y2
     outline_N2 = np.array([(x1, y1), (x2, y1), (x2, y2), (x1, y2), (x1, y1)])
+    name = region.name if found.part is None else f"{region.name}, {found.label(found)}"
     return PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(derive(region.name, found, source, uid_root), region.name),
+        tracking_identifier=TrackingIdentifier(derive(region.name, found, source, uid_root), name),
         referenced_region=ImageRegion(GraphicTypeValues.POLYLINE, outline_N2, SourceImageForRegion(*_image(source))),
         algorithm_id=_algorithm(found),
         finding_sites=[FindingSite(coded(site.code), laterality=site.laterality and coded(site.laterality))],

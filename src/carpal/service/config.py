@@ -18,6 +18,8 @@ from carpal.errors import ConfigError
 from carpal.service.jobs import Limits
 
 OBJECTS: Final = ("sr", "capture", "gsps", "pdf")
+UNKNOWN_SEX: Final = ("both", "refuse")
+"""What becomes of a radiograph whose sex is O, blank or missing: read for both, or a report that says why not."""
 MODALITIES: Final = ("CR", "DX", "RF", "SC", "RG", "OT")
 
 
@@ -59,10 +61,12 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Reading:
-    """[reading]: the network, and the process that it runs in."""
+    """[reading]: the network, what it does where nobody can be asked, and the process that it runs in."""
 
     weights: str = "alanet"
     backend: str = "onnx"
+    calibration: str = ""
+    unknown_sex: str = "both"
     threads: int = 1
     workers: int = 1
     memory_mb: int = 768
@@ -265,6 +269,8 @@ def _check_limits(config: NodeConfig) -> None:
     for name, value in dataclasses.asdict(config.limits).items():
         _need(value >= 0 if name == "min_free_mb" else value > 0, f"[limits] {name}", value, "above 0")
     _need(config.reading.backend in ("onnx", "torch"), "[reading] backend", config.reading.backend, '"onnx" or "torch"')
+    unknown_sex = config.reading.unknown_sex
+    _need(unknown_sex in UNKNOWN_SEX, "[reading] unknown_sex", unknown_sex, '"both" or "refuse"')
     _need(config.reading.threads > 0, "[reading] threads", config.reading.threads, "1 or more")
     _need(0 < config.reading.workers <= 64, "[reading] workers", config.reading.workers, "1 to 64")
     _need(config.reading.memory_mb >= 64, "[reading] memory_mb", config.reading.memory_mb, "64 or more")

@@ -22,7 +22,7 @@ from carpal.optional import need
 from carpal.service import audit, dicomweb, scu
 from carpal.service.config import NodeConfig, Peer, Web, load
 from carpal.service.jobs import Jobs, State
-from carpal.service.node import AUDIT
+from carpal.service.node import AUDIT, open_site
 from carpal.service.outbox import Outbox
 from carpal.service.scp import SYNTAXES
 from carpal.service.tls import client_context, server_context
@@ -97,7 +97,9 @@ def _weights(config: NodeConfig) -> str:
     reading = config.reading
     engine = open_engine(reading.weights, reading.backend, reading.threads)
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
-    return f"{engine.model.name} {engine.model.version}, {engine.model.sha256[:16]}, reads"
+    site = open_site(config, engine.model.sha256)
+    calibrated = "" if site is None else f", calibrated by {site.label}"
+    return f"{engine.model.name} {engine.model.version}, {engine.model.sha256[:16]}, reads{calibrated}"
 
 
 def _codecs(_: NodeConfig) -> str:
@@ -161,7 +163,14 @@ def _queue(config: NodeConfig) -> str:
             f"{deliveries['dead']} results could not be delivered in time - mend the peer, then send the studies again"
         )
     waiting = counts[State.QUEUED] + counts[State.LEASED]
-    return f"{waiting} jobs and {deliveries['waiting']} results wait, none is dead"
+    return f"{waiting} jobs and {deliveries['waiting']} results wait, none is dead{_other_pictures(config)}"
+
+
+def _other_pictures(config: NodeConfig) -> str:
+    """Says that a sender uses UIDs twice: no fault of the node, but somebody has to know."""
+    with Jobs(config.node.folder, config.queue_limits()) as jobs, jobs.transaction() as db:
+        (refused,) = db.execute("SELECT count(*) FROM jobs WHERE code = 'duplicate-uid'").fetchone()
+    return f"; {refused} objects reused the UID of another picture (duplicate-uid in the audit log)" if refused else ""
 
 
 def _peers(config: NodeConfig) -> Iterator[Finding]:

@@ -326,6 +326,15 @@ class Jobs:
             ).rowcount
         return bool(changed)
 
+    def postpone(self, job: Job, seconds: float, code: str | None = None, message: str | None = None) -> None:
+        """Gives a leased job back for so long: it waits for another one or for the disk, and no try has failed."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE jobs SET state = 'queued', due = ?, code = ?, message = ?, worker = NULL, lease_until = NULL "
+                "WHERE id = ? AND state = 'leased' AND worker = ?",
+                (time.time() + min(seconds, self.limits.longest_delay), code, message, job.id, job.worker),
+            )
+
     def retry(self, job_id: str) -> Job:
         """Queues a settled job again from its first try: an operator's answer to a dead or rejected one."""
         now = time.time()

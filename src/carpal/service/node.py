@@ -7,11 +7,13 @@ second node out. Starting is recovering: leases of the node that died end, half 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import signal
 import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from carpal import __version__
@@ -28,29 +30,35 @@ from carpal.service.jobs import Jobs, State
 from carpal.service.outbox import Outbox
 from carpal.service.reader import Reader, Reads
 from carpal.service.scp import Receiver
-from carpal.service.sender import Sender
+from carpal.service.sender import COMMITMENT, Sender
 from carpal.service.upkeep import prune, sweep
 from carpal.service.worker import Worker
+from carpal.trust.site import Site, read_site
+from carpal.types import ModelId
 
 SWEEP_SECONDS = 3600
 LOCK, AUDIT = "node.lock", "audit.jsonl"
 
 
 class Node:
-    """`make_reader` builds what reads; tests give their own, the command leaves it. `model` names the weights."""
+    """`make_reader` builds what reads; tests give their own, the command leaves it. `model` names the weights.
+
+    Raises NodeError (another node works in the folder), WeightsError, ConfigError (the calibration is not of them).
+    """
 
     def __init__(
         self, config: NodeConfig, make_reader: Callable[[NodeConfig], Reads] = Reader, model: str | None = None
     ) -> None:
         self.config = config
         self.model = model or read_info(config.reading.weights).sha256
+        self.site = open_site(config, self.model)
         self._lock_file = _only_one(config)
         self.jobs = Jobs(config.node.folder, config.queue_limits())
         self.audit, self.metrics = Audit(config.node.folder / AUDIT), Metrics()
-        self.receiver = Receiver(config, self.jobs, self.audit, self.metrics, self.model)
+        self.receiver = Receiver(config, self.jobs, self.audit, self.metrics, reading_id(config, self.model))
         self.readers = [make_reader(config) for _ in range(config.reading.workers)]
         self.workers = [
-            Worker(f"node-{n}", config, self.jobs, reader, self.audit, self.metrics, self.model)
+            Worker(f"node-{n}", config, self.jobs, reader, self.audit, self.metrics, self.model, self.calibration)
             for n, reader in enumerate(self.readers)
         ]
         self.sender = Sender(config, self.jobs, self.audit, self.metrics)
@@ -66,7 +74,7 @@ class Node:
         for reader in self.readers:
             if isinstance(reader, Reader):
                 reader.start()
-        self.audit.write("start", version=__version__, weights=self.model)
+        self.audit.write("start", version=__version__, weights=self.model, calibration=self.calibration)
         runs: dict[str, Callable[[threading.Event], None]] = {w.name: w.run for w in self.workers}
         runs |= {"sender": self.sender.run, "sweep": self._sweep}
         runs |= {f"folder-{n}": Watcher(self.config, f, self.receiver).run for n, f in enumerate(self.config.folder)}
@@ -80,7 +88,10 @@ class Node:
             thread = threading.Thread(target=run, args=(self._stop,), name=f"carpal-{name}", daemon=True)
             thread.start()
             self._threads.append(thread)
-        logs.event("started", port=self.port, ae_title=self.config.node.ae_title, weights=self.model[:16])
+        weights, calibrated = self.model[:16], self.site is not None
+        logs.event(
+            "started", port=self.port, ae_title=self.config.node.ae_title, weights=weights, calibrated=calibrated
+        )
 
     def stop(self) -> None:
         """Takes nothing more, lets what is being read and sent finish, and closes the queue."""
@@ -107,8 +118,13 @@ class Node:
         asked.wait()
         self.stop()
 
+    @property
+    def calibration(self) -> str | None:
+        """What reports and the audit log call the hospital's calibration; None without one."""
+        return None if self.site is None else self.site.label
+
     def _recover(self) -> None:
-        ended = sum(self.jobs.release(worker.name) for worker in self.workers) + self.jobs.release("commitment")
+        ended = sum(self.jobs.release(worker.name) for worker in self.workers) + self.jobs.release(COMMITMENT)
         ended += Outbox(self.jobs).release()
         removed = sweep(self.jobs, 0)
         if ended or removed:
@@ -146,6 +162,21 @@ class Node:
             "carpal_memory_bytes": {(("process", name),): size for name, size in memory.items()},
             "carpal_associations": {(): self.receiver.open_associations()},
         }
+
+
+def open_site(config: NodeConfig, sha256: str) -> Site | None:
+    """The hospital's calibration of these weights, if the configuration names one. Raises ConfigError."""
+    path = config.reading.calibration
+    return read_site(Path(path)).for_model(ModelId(config.reading.weights, "", sha256)) if path else None
+
+
+def reading_id(config: NodeConfig, sha256: str) -> str:
+    """What an object is read with, as part of its job's key: with another, the object is read anew."""
+    site = open_site(config, sha256)
+    if site is None and config.reading.unknown_sex == "both":
+        return sha256
+    more = (sha256, config.reading.unknown_sex, "" if site is None else site.as_text())
+    return hashlib.sha256("\n".join(more).encode()).hexdigest()
 
 
 def _only_one(config: NodeConfig) -> Any:

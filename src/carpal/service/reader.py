@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
-from carpal.errors import BackendError, ReaderDied, WeightsError
+from carpal.errors import BackendError, CarpalError, ConfigError, ReaderDied, WeightsError
 from carpal.service.config import NodeConfig
 
 MAX_ANSWER: Final = 256 * 2**20
@@ -81,7 +81,8 @@ class Reader:
         return self._child.pid if self._child else None
 
     def start(self) -> None:
-        """Starts the child and waits until the network is loaded. Raises WeightsError, BackendError, ReaderDied."""
+        """Starts the child and waits until the network is loaded. Raises WeightsError, BackendError, ConfigError (its
+        calibration), ReaderDied."""
         if self._child is not None and self._child.poll() is None:
             return
         self.close()
@@ -96,8 +97,8 @@ class Reader:
         ready = self._line(START_SECONDS)
         if not ready.get("ready"):
             self.close()
-            kind = WeightsError if ready.get("code") == WeightsError.code else BackendError
-            raise kind(str(ready.get("message")))
+            kinds: dict[str, type[CarpalError]] = {kind.code: kind for kind in (WeightsError, ConfigError)}
+            raise kinds.get(str(ready.get("code")), BackendError)(str(ready.get("message")))
 
     def read(self, payload: Path, instance: str, known_pixels: list[str]) -> Answer:
         """Reads one object. Raises ReaderDied where the child died or took longer than allowed."""
@@ -166,6 +167,8 @@ def _settings(config: NodeConfig) -> dict[str, Any]:
         "weights": reading.weights,
         "backend": reading.backend,
         "threads": reading.threads,
+        "calibration": reading.calibration,
+        "unknown_sex": reading.unknown_sex,
         "memory": reading.memory_mb * 2**20,
         "objects": results.objects,
         "refusals": results.refusals,

@@ -18,13 +18,16 @@ from typing import Any, Final
 import numpy as np
 
 from carpal.errors import CarpalError, InputError, UnreadableImage
-from carpal.inference.assess import assess, choose_sex
+from carpal.inference.assess import choose_sex
 from carpal.inference.engine import Engine, open_engine
+from carpal.inference.hands import cut_out, read_hands
 from carpal.optional import need
 from carpal.report import as_json
 from carpal.service.config import Route
 from carpal.service.reader import Answer, Outcome
 from carpal.service.routing import TAGS, fits
+from carpal.trust.site import calibrated, read_site
+from carpal.types import Radiograph
 
 DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 MAX_INFLATED: Final = 64 * 2**20
@@ -37,10 +40,13 @@ NAME: Final = "the object"
 
 
 class Reading:
-    """The network and the settings of one reader."""
+    """The network, the hospital's calibration and the settings of one reader. Raises ConfigError for a calibration of
+    other weights."""
 
     def __init__(self, settings: dict[str, Any], engine: Engine) -> None:
         self.settings, self.engine = settings, engine
+        path = settings["calibration"]
+        self.site = read_site(Path(path)).for_model(engine.model) if path else None
         self.routes = [Route(**{**route, **_tuples(route)}) for route in settings["routes"]]
 
     def read(self, data: bytes, instance: str, known_pixels: list[str]) -> Answer:
@@ -52,7 +58,7 @@ class Reading:
         result = {"instance": instance, "pixels": pixels}
         if header["SOPInstanceUID"] != instance:
             return Answer(Outcome.IGNORED, "other-uid", "the data set and the command name different instances", result)
-        if known_pixels and pixels not in known_pixels:
+        if known_pixels and pixels not in known_pixels and _decoded(data) not in known_pixels:
             message = "another picture was received under the same SOP instance UID: the first one stands"
             return Answer(Outcome.IGNORED, "duplicate-uid", message, result)
         if header["Manufacturer"] == OURS:
@@ -69,25 +75,22 @@ class Reading:
     def _assess(self, data: bytes, result: dict[str, Any]) -> Answer:
         from carpal.imaging.read import read_radiograph
         from carpal.report import forms
-        from carpal.report.findings import findings
+        from carpal.report.findings import each, together
         from carpal.report.source import read_source
 
         radiograph = read_radiograph(data, NAME)
-        assessment = assess(radiograph, choose_sex(radiograph, None), self.engine)
+        may_be_unknown = self.settings["unknown_sex"] == "both"
+        sex = radiograph.sex if may_be_unknown else choose_sex(radiograph, None)
+        results = [calibrated(result, self.site) for result in read_hands(radiograph, sex, self.engine)]
+        hands = [cut_out(radiograph, result) for result in results]
         source = read_source(data, name=NAME)
-        made = forms.make(
-            self.settings["objects"],
-            findings(assessment, source),
-            source,
-            radiograph=radiograph,
-            assessment=assessment,
-            uid_root=self.settings["uid_root"],
-        )
-        result = {**result, "assessment": as_json.entry(assessment)}
-        if assessment.refused is None:
+        made = forms.make_all(self.settings["objects"], results, source, hands, self.settings["uid_root"])
+        result = {**result, "picture": _hash(radiograph), "assessments": [as_json.entry(one) for one in each(results)]}
+        refusal = together(results, source).refusal
+        if refusal is None:
             return Answer(Outcome.READ, result=result, files=_files(made))
         files = _files(made) if self.settings["refusals"] else {}
-        return Answer(Outcome.REFUSED, assessment.refused.code, assessment.refused.message, result, files)
+        return Answer(Outcome.REFUSED, refusal.code, refusal.message, result, files)
 
     def _refuse(self, data: bytes, error: InputError, result: dict[str, Any]) -> Answer:
         """A reason instead of an age; still told to the archive, where the file says whose it is."""
@@ -105,6 +108,21 @@ class Reading:
             except UnreadableImage:
                 pass  # no patient and no study to attach it to
         return Answer(Outcome.REFUSED, error.code, str(error), result, files)
+
+
+def _decoded(data: bytes) -> str | None:
+    """The hash of the picture itself: an archive may have compressed it anew, without loss. None for no picture."""
+    from carpal.imaging.read import read_radiograph
+
+    try:
+        return _hash(read_radiograph(data, NAME))
+    except InputError:
+        return None
+
+
+def _hash(radiograph: Radiograph) -> str:
+    pixels_HW = np.ascontiguousarray(radiograph.pixels_HW)
+    return hashlib.sha256(f"{pixels_HW.shape} {pixels_HW.dtype.str}".encode() + pixels_HW.tobytes()).hexdigest()
 
 
 def _header(data: bytes) -> tuple[dict[str, str], str]:
@@ -154,9 +172,10 @@ def open_reading(settings: dict[str, Any]) -> Reading:
     """Loads the network, reads a blank picture once so that all it needs is there, and imports what a report takes."""
     engine = open_engine(settings["weights"], settings["backend"], settings["threads"])
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
+    reading = Reading(settings, engine)
     for module in ("carpal.imaging.dicom", "carpal.report.forms", "pydicom.pixels"):
         need(module, feature="The node", extra="node")
-    return Reading(settings, engine)
+    return reading
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -132,7 +132,7 @@ def _of_dicom(studies: Studies, study: Study, assessment: Assessment, form: Form
     kind = {FormName.SR: "sr", FormName.CAPTURE: "capture", FormName.GSPS: "gsps", FormName.FHIR: "fhir"}.get(
         form, "hl7"
     )
-    made = forms.make([kind], found, source, radiograph=studies.radiograph(study), assessment=assessment)
+    made = forms.make([kind], found, source, hands=[(studies.radiograph(study), assessment)])
     if kind not in made:
         raise Problem(404, "This form does not exist for such a radiograph. Ask for another form", "no-such-form")
     return made[kind].content

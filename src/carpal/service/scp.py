@@ -27,7 +27,7 @@ from pydicom.uid import (
     JPEGLSNearLossless,
     RLELossless,
 )
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, _config, dimse_messages, evt
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -47,6 +47,7 @@ from carpal.service.config import NodeConfig
 from carpal.service.counters import Metrics
 from carpal.service.door import MAX_PDU, Gate, GateLimits, GuardedHandler, check_message
 from carpal.service.jobs import Job, Jobs, State
+from carpal.service.landing import LandingFile
 from carpal.service.outbox import Outbox
 from carpal.service.tls import server_context
 
@@ -82,10 +83,10 @@ UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
 class Receiver:
-    """Takes what allow-listed peers send, and queues it. `model` is part of a job's key: new weights read anew."""
+    """Takes what allow-listed peers send, and queues it. `reading` is part of a job's key: new weights read anew."""
 
-    def __init__(self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics, model: str) -> None:
-        self.config, self.jobs, self.audit, self.metrics, self.model = config, jobs, audit, metrics, model
+    def __init__(self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics, reading: str) -> None:
+        self.config, self.jobs, self.audit, self.metrics, self.reading = config, jobs, audit, metrics, reading
         self.outbox = Outbox(jobs)
         self._server: Any = None
 
@@ -93,6 +94,7 @@ class Receiver:
         """Listens, in threads of its own, and returns the port. Raises NodeError where the port is taken."""
         node = self.config.node
         _config.STORE_RECV_CHUNKED_DATASET = True  # to a file in the spool's `partial`, not to memory
+        dimse_messages.NamedTemporaryFile = LandingFile  # type: ignore[attr-defined, assignment]
         entity = self._entity()
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self.requested),
@@ -187,7 +189,7 @@ class Receiver:
         request = event.request
         if request._dataset_file is None:
             return CANNOT_UNDERSTAND
-        path = Path(request._dataset_file.name)
+        landed, path = request._dataset_file, Path(request._dataset_file.name)
         sender = f"{event.assoc.requestor.ae_title}@{event.assoc.requestor.address}"
         instance, kind = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
         event.assoc.dul.socket.taken = 0
@@ -195,6 +197,8 @@ class Receiver:
             if not UID.fullmatch(instance):
                 self.metrics.count("carpal_refused_total", reason="bad-uid")
                 return INVALID_INSTANCE
+            if landed.full:
+                raise OutOfResources(f"the disk of {self.config.node.folder} is full - free some space")
             self.take(path, instance, sender, "dimse", {"class": kind})
         except OutOfResources as error:
             self.metrics.count("carpal_refused_total", reason=error.code)
@@ -209,7 +213,7 @@ class Receiver:
         """
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        key = f"{instance}:{sha256}:{self.model[:16]}"
+        key = f"{instance}:{sha256}:{self.reading[:16]}"
         job = self.jobs.put(path, key, "dicom", sender, {**meta, "instance": instance}, sha256)
         self.audit.write("received", sender=sender, instance=instance, sha256=sha256, job=job.id, new=job.is_new)
         self.metrics.count("carpal_received_total", way=way, new=str(job.is_new).lower())
@@ -236,17 +240,20 @@ class Receiver:
             return PROCESSING_FAILURE, None
         peer = self.config.sender(title, event.assoc.requestor.address)
         payload = json.dumps({"peer": peer.name if peer else "", "transaction": transaction, "pairs": pairs}).encode()
+        key = f"commit:{title}:{transaction}:{hashlib.sha256(payload).hexdigest()[:16]}"
         try:
-            job = self.jobs.put(payload, f"commit:{title}:{transaction}", "commit", title, {})
+            job = self.jobs.put(payload, key, "commit", title, {})
             self.audit.write("commitment-asked", sender=title, transaction=transaction, objects=len(pairs), job=job.id)
+            if job.settled:  # it has not heard our answer
+                self.jobs.retry(job.id)
         except OutOfResources:
             return RESOURCE_LIMITATION, None
         return SUCCESS, None
 
 
 def split_committed(jobs: Jobs, pairs: Sequence[Sequence[str]]) -> tuple[list[Sequence[str]], list[Sequence[str]]]:
-    """(class, instance) pairs that we hold, and those that we do not."""
-    held = [pair for pair in pairs if jobs.starting(f"{pair[1]}:")]
+    """(class, instance) pairs that we hold, and those that we do not, or no longer."""
+    held = [pair for pair in pairs if any(not job.pruned for job in jobs.starting(f"{pair[1]}:"))]
     return held, [pair for pair in pairs if pair not in held]
 
 

@@ -17,6 +17,8 @@ from carpal.service.scp import split_committed
 
 IDLE_SECONDS = 0.5
 LEASE_SECONDS = 600
+COMMITMENT = "commitment"
+"""The name under which commitments are leased."""
 
 
 class Sender:
@@ -28,12 +30,17 @@ class Sender:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set. No error ends it."""
+        failed = False
         while not stop.is_set():
             try:
+                if failed:  # its leases may still stand: the disk was full, and what was sent could not be noted
+                    self.outbox.release()
+                    self.jobs.release(COMMITMENT)
+                failed = False
                 busy = self.deliver() + self.answer()
             except Exception as error:  # whatever it is, other results wait
                 logs.failure("sender-failed", error)
-                busy = 0
+                busy, failed = 0, True
             if not busy:
                 stop.wait(IDLE_SECONDS)
 
@@ -83,7 +90,7 @@ class Sender:
 
     def answer(self) -> int:
         """Answers one storage commitment; returns 1, or 0 where nobody asked."""
-        job = self.jobs.lease("commitment", LEASE_SECONDS, ("commit",))
+        job = self.jobs.lease(COMMITMENT, LEASE_SECONDS, ("commit",))
         if job is None:
             return 0
         asked = json.loads(job.payload.read_bytes())
