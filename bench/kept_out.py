@@ -4,9 +4,9 @@
     PYTHONPATH=packages python bench/kept_out.py packages/nilearn/datasets/data/mni_icbm152_t1_*.nii.gz \
         --photographs packages/skimage/data FOLDER… --out kept-out
 
-Slices come from a brain template (magnetic resonance, T1), every fourth along each of its three axes, head upwards where
-the axis allows. Photographs are any image files below the folders, made grey so that colour does not give them away, and
-brought to a long side of 1,000 pixels at most. Nothing is fitted on any of them.
+Slices come from a brain template (magnetic resonance, T1), every fourth along each of its three axes, head upwards
+where the axis allows. Photographs are any image files below the folders, made grey so that colour does not give them
+away, and brought to a long side of 1,000 pixels at most. Nothing is fitted on any of them.
 """
 
 from __future__ import annotations
