@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "trust": BASE | {"imaging"},
     "trust.shape": BASE | {"model"},  # model.mean_hand, which needs no torch
     "trust.fit": BASE | {"imaging", "inference", "data"},
+    "trust.cases": BASE | {"imaging", "inference", "data"},
     "trust.stress": BASE | {"imaging", "inference", "evaluation", "data"},
     "report": BASE | {"imaging", "growth"},
     "service": BASE | {"imaging", "inference", "report", "growth", "trust"},

@@ -20,7 +20,7 @@ ort = pytest.importorskip("onnxruntime")
 from carpal.inference import export as module  # noqa: E402 (needs torch)
 from carpal.inference import parity  # noqa: E402
 from carpal.inference.eager import Deployed  # noqa: E402
-from carpal.inference.export import export, find_weights, halve  # noqa: E402
+from carpal.inference.export import NAMED, export, find_weights, halve  # noqa: E402
 from carpal.inference.parity import ASPECTS, compare, phantom  # noqa: E402
 from carpal.model import boxes  # noqa: E402
 from carpal.model.mean_hand import MEAN_HAND  # noqa: E402
@@ -72,9 +72,16 @@ def test_batch_height_and_width_are_free(tiny_onnx: Path, tiny_network: Any, sha
     assert image_B1HW.shape == (batch, 1, height, width)
     male_B = np.arange(batch, dtype=np.float32) % 2
     session = ort.InferenceSession(str(tiny_onnx), providers=["CPUExecutionProvider"])
-    assert [o.name for o in session.get_outputs()] == ["months", "probabilities", "boxes", "scores", "region_months"]
+    assert [o.name for o in session.get_outputs()] == ["months", "probabilities", *NAMED]
     found = compare(Deployed(tiny_network), session, image_B1HW, male_B)
-    limits = {"months": 0.05, "probabilities": 0.01, "boxes": 0.5, "scores": 0.01, "region_months": 0.05}
+    limits = {
+        "months": 0.05,
+        "probabilities": 0.01,
+        "boxes": 0.5,
+        "scores": 0.01,
+        "region_months": 0.05,
+        "features": 0.05,
+    }
     assert found.keys() == limits.keys()
     for name, difference in found.items():
         assert difference.max() <= limits[name], f"{name}: max {difference.max()}, mean {difference.mean()}"

@@ -65,6 +65,15 @@ def test_a_usual_hand_is_read_as_it_came_and_costs_nothing(degrees: float, size:
         np.testing.assert_array_equal(got, expected)
 
 
+def test_always_means_a_usual_hand_as_well_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upright, "ALWAYS", True)
+    engine = Finder((hand(), 0.9))
+    _, stand = read_views(engine, picture(), True)  # type: ignore[arg-type]
+    assert len(engine.shown) == 3
+    assert stand.found is not None
+    np.testing.assert_allclose(stand.found.degrees, 0, atol=1e-3)
+
+
 @pytest.mark.parametrize(("degrees", "size"), [(20, 0.225), (-40, 0.225), (0, 0.12), (0, 0.32), (30, 0.1)])
 def test_a_hand_off_its_usual_pose_is_read_upright_and_its_boxes_come_back(degrees: float, size: float) -> None:
     there_R4 = hand(degrees, size)

@@ -189,15 +189,27 @@ def has_age(result: Result) -> bool:
 
 
 @dataclass(frozen=True)
+class Neighbour:
+    """A radiograph that the weights were trained on, by its id: reference age, and how unlike it is (0 is alike)."""
+
+    id: str
+    months: float
+    sex: Sex
+    distance: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """An assessment, and for each region by how many months the age changes when that region is masked.
 
     `effects` follows `anatomy.REGIONS`: age with everything seen minus age without the region, so that a positive
-    effect makes the hand older. Empty where the assessment is a refusal.
+    effect makes the hand older. Empty where the assessment is a refusal. `nearest` are the training cases that look
+    most alike to the network, the nearest first; none where the weights bring no table of them.
     """
 
     assessment: Assessment
     effects: tuple[float, ...]
+    nearest: tuple[Neighbour, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.effects) != (len(REGIONS) if self.assessment.regions else 0):

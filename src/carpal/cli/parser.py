@@ -125,7 +125,7 @@ def _train(commands: Any) -> None:
         "train a recipe on prepared stores",
         "Writes checkpoints, metrics.jsonl and, at the end, the weights.",
         "  carpal train alanet --data rsna512 --out runs/alanet\n"
-        "  carpal train alanet --data rsna512 --out runs/a --set optim.batch=8 --set data.holdout=0,1 --resume",
+        "  carpal train alanet --data rsna512 --out runs --set optim.batch=8 --set data.holdout=0,1 --resume",
         "a store that is broken or missing",
         f"recipes:\n{listed}",
     )

@@ -1,4 +1,4 @@
-"""`carpal stress`, `carpal explain`, `carpal limits`: how far ages can be trusted, where from, and when not at all."""
+"""`carpal stress`, `explain`, `limits` and `cases`: how far ages can be trusted, where from, and when not at all."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from carpal.cli.words import add_network, add_path, command
 
 
 def add(commands: Any) -> None:
-    """Adds the three commands."""
+    """Adds the four commands."""
     _stress(commands)
     _explain(commands)
     _limits(commands)
+    _cases(commands)
 
 
 def _stress(commands: Any) -> None:
@@ -86,6 +87,31 @@ def _limits(commands: Any) -> None:
     group.add_argument("--weights", default="alanet", metavar="FILE", help="a released name, or an .onnx file")
 
 
+def _cases(commands: Any) -> None:
+    parser = command(
+        commands,
+        "cases",
+        "tabulate what weights see in the radiographs that they were trained on",
+        "For who trains weights. Writes FILE.cases.npz beside them: id, age, sex and a few numbers of each, no pixels. "
+        "`carpal explain` then names the training cases that are most alike.",
+        "  carpal cases --source shared/data --weights runs/alanet.onnx\n  carpal cases --source shared/data",
+        "a data folder that is incomplete",
+    )
+    parser.set_defaults(module="trust")
+    add_path(parser, "--source", "DIR", "the data folder, with rsna/", required=True)
+    parser.add_argument("--limit", type=int, metavar="N", help="so many of them (default: all that were trained on)")
+    parser.add_argument("--weights", default="alanet", metavar="FILE", help="a released name, or an .onnx file")
+
+
+def run_cases(arguments: Namespace) -> int:
+    """Writes the table and says how large it is."""
+    from carpal.trust import cases
+
+    path = cases.write(arguments.source, arguments.weights, arguments.limit)
+    print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)")
+    return 0
+
+
 def run_stress(arguments: Namespace) -> int:
     """Runs the certificate and prints its table."""
     from carpal.trust import stress
@@ -110,11 +136,13 @@ def run_explain(arguments: Namespace) -> int:
     from carpal.inference.assess import choose_sex, to_sex
     from carpal.inference.engine import open_engine
     from carpal.inference.explain import explain
+    from carpal.inference.nearest import open_cases
     from carpal.report import age_map
 
     radiograph = read_radiograph(arguments.image)
     sex = choose_sex(radiograph, to_sex(arguments.sex))
-    explanation = explain(radiograph, sex, open_engine(arguments.weights, arguments.backend))
+    engine = open_engine(arguments.weights, arguments.backend)
+    explanation = explain(radiograph, sex, engine, open_cases(arguments.weights, engine.model))
     age_map.write(arguments.out, radiograph, explanation)
     print(age_map.lines(explanation))
     return 0 if explanation.assessment.refused is None else 3

@@ -22,8 +22,9 @@ class Deployed(nn.Module):
     """ALA-Net as it is used: grey values and sex in, months and regions out.
 
     `image` (B, 1, H, W), 0..255, and `male` (B), both float. Returns months (B), probabilities (B, 228) and, where the
-    network names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17) and each region's months (B, 17); it
-    then also takes `given_boxes` (B, 17, 4) that replace its own, NaN for those that it is to find itself.
+    network names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17), each region's months (B, 17) and the
+    features (B, F) that the age is read from; it then also takes `given_boxes` (B, 17, 4) that replace its own, NaN for
+    those that it is to find itself.
     """
 
     def __init__(self, network: ALANet) -> None:
@@ -36,7 +37,7 @@ class Deployed(nn.Module):
         probabilities_BK = torch.sigmoid(output.logits_BK)
         results: tuple[Tensor, ...] = (probabilities_BK.sum(-1), probabilities_BK)
         if self.regions:
-            results += (output.boxes_BR4, output.scores_BR, ordinal.months(output.patch_logits_BRK))
+            results += (output.boxes_BR4, output.scores_BR, ordinal.months(output.patch_logits_BRK), output.features_BF)
         return results
 
 

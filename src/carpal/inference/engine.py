@@ -22,7 +22,7 @@ BACKENDS: Final = ("onnx", "torch")
 class Reading(NamedTuple):
     """What the network says of one image. Boxes are (x1, y1, x2, y2) in prepared pixels, ages are months.
 
-    The last three are None for a network without named regions; otherwise they follow `anatomy.REGIONS`.
+    Boxes, scores and region ages follow `anatomy.REGIONS`; they are None for a network without named regions.
     """
 
     months: float
@@ -30,6 +30,8 @@ class Reading(NamedTuple):
     boxes_R4: NDArray[np.float32] | None = None
     scores_R: NDArray[np.float32] | None = None
     region_months_R: NDArray[np.float32] | None = None
+    features_F: NDArray[np.float32] | None = None
+    """What the age was read from; None for weights that were exported before 0.3 or name no regions."""
 
 
 class Engine(Protocol):

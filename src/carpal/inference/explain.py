@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from carpal.imaging.preprocess import preprocess
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine
+from carpal.inference.nearest import Cases, nearest
 from carpal.inference.upright import read_both, read_views
 from carpal.types import Explanation, Radiograph, Sex
 
 
-def explain(radiograph: Radiograph, sex: Sex, engine: Engine) -> Explanation:
-    """The assessment and the effect of masking each region, in months; 34 runs of the network more than `assess`.
+def explain(radiograph: Radiograph, sex: Sex, engine: Engine, cases: Cases | None = None) -> Explanation:
+    """The assessment and the effect of masking each region, in months; 38 runs of the network more than `assess`.
 
-    Raises CarpalError. A refused image, or a network without regions, has no effects.
+    `cases` are the training cases to look for the nearest in (`nearest.open_cases`). Raises CarpalError. A refused
+    image, or a network without regions, has no effects.
     """
     assessment = assess(radiograph, sex, engine)
     if not assessment.regions:
@@ -36,7 +38,7 @@ def explain(radiograph: Radiograph, sex: Sex, engine: Engine) -> Explanation:
     for box_4 in boxes_R4:
         masked = stand._replace(picture_HW=mask(stand.picture_HW, box_4))
         effects.append(whole - read_both(engine, masked, male, boxes_R4).months)
-    return Explanation(assessment, tuple(effects))
+    return Explanation(assessment, tuple(effects), nearest(cases, reading, sex))
 
 
 def mask(pixels_HW: NDArray[Any], box_4: NDArray[np.float32]) -> NDArray[Any]:

@@ -26,6 +26,8 @@ from carpal.model.alanet import REGION_COUNT
 from carpal.model.weights import load
 
 OPSET: Final = 18
+NAMED: Final = ("boxes", "scores", "region_months", "features")
+"""The outputs of a network that names its regions, besides those of every network."""
 HALVED_FROM: Final = 1024
 """Weights with at least so many numbers are stored as float16; biases and constants stay float32."""
 LICENCE: Final = (
@@ -96,7 +98,7 @@ def to_onnx(deployed: Deployed, long_side: int) -> bytes:
     if deployed.regions:
         sizes["given_boxes"] = {0: batch}
         example += (torch.full((2, REGION_COUNT, 4), torch.nan),)
-    outputs = ["months", "probabilities", *(["boxes", "scores", "region_months"] if deployed.regions else [])]
+    outputs = ["months", "probabilities", *(NAMED if deployed.regions else ())]
     with warnings.catch_warnings(), _quiet("torch.onnx", "onnxscript"):
         warnings.simplefilter("ignore")
         program = torch.onnx.export(

@@ -20,6 +20,8 @@ INPUTS: Final = {"image": "tensor(float)", "male": "tensor(float)"}
 REGION_INPUTS: Final = {"given_boxes": "tensor(float)"}
 OUTPUTS: Final = ("months", "probabilities")
 REGION_OUTPUTS: Final = ("boxes", "scores", "region_months")
+FEATURES: Final = "features"
+"""An output that older files lack: what the age is read from."""
 ERRORS_ONLY: Final = 3
 
 
@@ -35,6 +37,8 @@ class OnnxEngine:
         self._session = open_session(str(info.path), threads)
         self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]
         check_contract(self._session, str(info.path), self._outputs)
+        if info.regions and FEATURES in {value.name for value in self._session.get_outputs()}:
+            self._outputs.append(FEATURES)
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)

@@ -77,6 +77,7 @@ def compare(deployed: Deployed, session: Any, image_B1HW: NDArray[Any], male_B: 
         wanted = {"months": probabilities_BK.sum(-1), "probabilities": probabilities_BK}
         if given is not None:
             wanted["region_months"] = ordinal.months(output.patch_logits_BRK)
+            wanted |= {"features": output.features_BF} if "features" in found else {}
             boxes_BR, wanted["scores"] = _to_equally_good(deployed.network, output.rpn, given, image_B1HW.shape[-2:])
     differences = {name: np.abs(value.numpy() - found[name]) for name, value in wanted.items()}
     return differences if given is None else differences | {"boxes": boxes_BR.numpy()}

@@ -22,6 +22,9 @@ from carpal.inference.views import SURE, average, read_upright, read_view, suret
 ROUNDS: Final = 2
 """A hand found far from upright is found better in the picture re-sampled to it, which is then re-sampled again."""
 
+ALWAYS = False
+"""Whether hands that stand as usual are re-sampled, too: a run more for each, and ages that frames, shifts and small
+turns move less (docs/stress.md). Measure `carpal evaluate` and `carpal stress` before changing it."""
 DOUBTFUL: Final = 0.25
 """Mean score of the regions below which there is no hand to bring upright: re-sampling what is none (text, a cut
 finger) can only make the network surer of it. Turned hands scored 0.41 or more in their surest turn (docs/log.md)."""
@@ -109,6 +112,8 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
         return None
     found = pose.fit(stand.out_of(reading.boxes_R4), reading.scores_R)
     if stand.place is not None and stand.found is None:  # tilted: the hand is smaller than it has to be
+        return found if pose.is_hand(found, long_side) else None
+    if ALWAYS and stand.place is None:
         return found if pose.is_hand(found, long_side) else None
     seen = pose.fit(reading.boxes_R4, reading.scores_R)
     return found if pose.is_off(seen, stand.turns, max(stand.picture_HW.shape)) else None

@@ -67,6 +67,8 @@ def average(first: Reading, second: Reading) -> Reading:
         months=(first.months + second.months) / 2,
         probabilities_K=_blend(first.probabilities_K, second.probabilities_K, half),
     )
+    if first.features_F is not None and second.features_F is not None:
+        mean = mean._replace(features_F=_blend(first.features_F, second.features_F, half))
     if first.boxes_R4 is None or second.boxes_R4 is None or first.scores_R is None or second.scores_R is None:
         return mean
     if first.region_months_R is None or second.region_months_R is None:

@@ -61,6 +61,8 @@ class Output(NamedTuple):
     boxes_BR4: Tensor | None
     scores_BR: Tensor | None
     rpn: RpnOutput | None
+    features_BF: Tensor | None = None
+    """What the age is read from: the trunk's mean, sex, and the maximum over the regions."""
 
 
 class ALANet(nn.Module):
@@ -110,8 +112,8 @@ class ALANet(nn.Module):
                     features.append(local_BRD.amax(1))
                 if self.config.patch:
                     patch_logits_BRK = self.patch_mlp(local_BRD)
-        logits_BK = self.mlp(torch.cat(features, 1))
-        return Output(logits_BK, patch_logits_BRK, boxes_BR4, scores_BR, rpn_output)
+        features_BF = torch.cat(features, 1)
+        return Output(self.mlp(features_BF), patch_logits_BRK, boxes_BR4, scores_BR, rpn_output, features_BF)
 
     def pick(self, rpn_output: RpnOutput, size: torch.Size) -> tuple[Tensor, Tensor]:
         """The 17 proposals, clipped to the image: boxes (B, 17, 4) and scores (B, 17). No gradient flows back."""

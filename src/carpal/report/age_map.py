@@ -95,11 +95,18 @@ def _with_title(field: Image.Image, explanation: Explanation) -> Image.Image:
 
 
 def values(explanation: Explanation) -> dict[str, Any]:
-    """The assessment's JSON entry with `effects`: region -> months that the age changes by when it is masked."""
+    """The assessment's JSON entry with `effects`: region -> months that the age changes by when it is masked.
+
+    `nearest` lists the training cases that are most alike.
+    """
     assessment = explanation.assessment
     names = [region.name for region in assessment.regions]
     effects = dict(zip(names, np.round(explanation.effects, 3).tolist(), strict=True))
-    return as_json.entry(assessment) | {"effects": effects}
+    near = [
+        {"id": case.id, "months": case.months, "sex": str(case.sex), "distance": round(case.distance, 3)}
+        for case in explanation.nearest
+    ]
+    return as_json.entry(assessment) | {"effects": effects, "nearest": near}
 
 
 def lines(explanation: Explanation) -> str:
@@ -107,6 +114,8 @@ def lines(explanation: Explanation) -> str:
     assessment = explanation.assessment
     order = sorted(zip(assessment.regions, explanation.effects, strict=True), key=lambda pair: -abs(pair[1]))
     rows = [f"  {r.name:<7} own age {r.months:6.1f}   adds to the result {e:+.2f}" for r, e in order]
+    near = [f"{case.id} ({case.months:.0f} months)" for case in explanation.nearest]
+    rows += [f"  most alike of the {assessment.sex} training cases: {', '.join(near)}"] if near else []
     return "\n".join([line(assessment), *rows])
 
 

@@ -92,8 +92,8 @@ def others(source: Path, each: int) -> Iterator[Case]:
     yield from cuts(source, each)
 
 
-def cuts(source: Path, each: int, held_out: bool = False) -> Iterator[Case]:
-    """Other anatomies cut from `each` annotated hands, of the folds that are held out or of the others."""
+def cuts(source: Path, each: int | None, held_out: bool = False) -> Iterator[Case]:
+    """Other anatomies cut from `each` annotated hands (None: all), of the folds that are held out or of the others."""
     annotated = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out and s.regions is not None]
     for place, index in enumerate(np.random.default_rng(1).permutation(len(annotated))[:each]):
         sample = annotated[index]
@@ -204,7 +204,7 @@ def fit(
     seen += [look(case) for case in radiographs(source) if (case.kind, case.name) not in read]
     limits = fit_limits(seen)
     tests = [case for folder in kept_out for case in pictures(folder)]
-    tests += [*radiographs(source, limit, held_out=True), *cuts(source, each * len(HELD_OUT), held_out=True)]
+    tests += [*radiographs(source, limit, held_out=True), *cuts(source, None, held_out=True)]
     words = [f"--pictures {folder}" for folder in pictures_of] + [f"--kept-out {folder}" for folder in kept_out]
     return limits.as_dict() | {
         "fitted_on": table(seen, limits),

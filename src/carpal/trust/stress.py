@@ -67,10 +67,7 @@ def run(
     cannot be read.
     """
     chosen = _families(families, clinical)
-    rows = labels.read_labels(table)
-    if limit is not None and limit < len(rows):
-        picked = np.random.default_rng(SEED).permutation(len(rows))[:limit]
-        rows = [rows[index] for index in sorted(picked)]
+    rows = _choose(labels.read_labels(table), limit)
     files = labels.find_images(images, rows, table)
     _make_folder(out)
     started = time.monotonic()
@@ -89,6 +86,13 @@ def run(
     (out / TABLE).write_text(markdown(report), encoding="utf-8")
     stress_plot.draw(report["families"], out / PLOT)
     return report
+
+
+def _choose(rows: list[labels.Label], limit: int | None) -> list[labels.Label]:
+    if limit is None or limit >= len(rows):
+        return rows
+    picked = np.random.default_rng(SEED).permutation(len(rows))[:limit]
+    return [rows[index] for index in sorted(picked)]
 
 
 def certificate(
