@@ -185,6 +185,15 @@ def test_two_hands_are_shown_apart_and_one_is_signed(
     expect(page.locator('#overlay g[data-region="right-Wrist"]')).to_have_class("active")
     expect(page.locator('#overlay g[data-region="left-Wrist"]')).not_to_have_class("active")
     assert page.locator("#edit").count() == 0
+    page.set_viewport_size({"width": 390, "height": 844})
+    name = page.locator('#overlay g[data-region="left-MCP3"] text')
+    expect(name).to_be_visible()
+    for _ in range(4):
+        page.click("#zoom-out")  # until names are much wider than their boxes, and would hide the hands
+    expect(name).to_be_hidden()
+    page.click("#reset")
+    expect(name).to_be_visible()
+    page.set_viewport_size({"width": 1280, "height": 900})
     page.check('input[name="hand"][value="right"]')
     page.check('input[value="accept"]')
     page.click("text=Sign >> nth=-1")
