@@ -28,7 +28,7 @@ def test_from_upload_to_the_signed_report(open_page: Callable[..., Page], hand_p
     row = page.locator('tr[data-region="Wrist"]')
     row.hover()
     expect(page.locator('#overlay g[data-region="Wrist"]')).to_have_class("active")
-    page.locator('#overlay g[data-region="MCP1"] rect').hover()
+    page.locator('#overlay g[data-region="MCP1"] rect').hover(position={"x": 3, "y": 3})
     expect(page.locator('tr[data-region="MCP1"]')).to_have_class("active")
     expect(row).not_to_have_class("active")
 
