@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import itertools
 import math
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -166,7 +167,7 @@ def _with_strips(field: Image.Image, result: Result) -> Image.Image:
     assessment, title, below = _with_regions(result), *_title(result)
     title_y = 22 if below else middle_top
     canvas.text((edge, title_y), title, fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
-    canvas.text((edge, STRIP - 13), below, fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
+    canvas.text((edge, STRIP - 13), _plain(below), fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
     if assessment.regions and not isinstance(result, BothSexes):
         note = "beside each name: its own age in months"
         canvas.text((picture.width - edge, middle_top), note, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")
@@ -187,6 +188,15 @@ def _title(result: Result) -> tuple[str, str]:
         return ", ".join(ages), ", ".join(parts)
     age = "no age" if result.months is None else f"{years(result.months)} ({result.months:.1f} months)"
     return f"{age}, {result.sex}", ", ".join([*_side(result), *calibration(result)])
+
+
+def _plain(text: str) -> str:
+    """What Pillow's own font has, ASCII: an accented letter loses its accent, others become "?".
+
+    JSON and PDF hold the name in full.
+    """
+    letters = unicodedata.normalize("NFKD", text)
+    return "".join("?" if ord(each) > 126 else each for each in letters if not unicodedata.combining(each))
 
 
 def _side(assessment: Assessment) -> list[str]:
