@@ -17,6 +17,7 @@ import http.client
 import json
 import os
 import platform
+import signal
 import socket
 import statistics
 import subprocess
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of a round and side")
     parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that both processes are ended, too
     if arguments.bare:
         bare(arguments.image, arguments.clients)
         return
@@ -59,7 +61,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         clients = [client(port, arguments.image.read_bytes()) for _ in range(arguments.clients)]
         loops(clients, 1.0)  # warm
         tell(reader, 1.0)
-        for _ in range(arguments.rounds):
+        for number in range(arguments.rounds):
+            print(f"round {number + 1}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
             for side, process in (("bare", reader), ("rest", server)):
                 before = cpu_seconds(process.pid)
                 found = tell(reader, arguments.seconds) if side == "bare" else loops(clients, arguments.seconds)

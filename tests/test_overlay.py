@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, ImageDraw
 
 from carpal.anatomy import COLOURS, REGIONS
 from carpal.report import overlay
-from carpal.types import Assessment, Box, Interval, ModelId, Radiograph, Refusal, Region, Sex
+from carpal.types import Assessment, BothSexes, Box, Interval, ModelId, Radiograph, Refusal, Region, Sex
 
 MODEL = ModelId("alanet", "1.0", "ab" * 32)
 
@@ -117,3 +117,31 @@ def test_save_writes_a_whole_png(tmp_path: Path) -> None:
         picture.load()
         assert picture.format == "PNG"
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
+
+
+def test_an_unknown_sex_shows_both_ages_and_none_beside_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    write = ImageDraw.ImageDraw.text
+
+    def note(self: ImageDraw.ImageDraw, place: tuple[float, float], text: str, **options: object) -> None:
+        drawn.append(text)
+        write(self, place, text, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", note)
+    boy = replace(assessment(), sex=Sex.MALE, months=147.0)
+    overlay.draw(radiograph(), BothSexes(assessment(), boy))
+    assert "11 years 3 months as female, 12 years 3 months as male" in drawn
+    assert "the sex is unknown, so both ages" in drawn
+    assert set(REGIONS) < set(drawn)
+    assert not any(text.startswith("Wrist 1") for text in drawn)
+    drawn.clear()
+    named = replace(assessment(), site="Łódź (2026)", raw_months=130.0, side_in_image="left")
+    overlay.draw(radiograph(), named)
+    assert "the hand on the left of the image, calibrated by ?odz (2026) from 130.0" in drawn
+
+
+def test_pictures_stand_beside_each_other() -> None:
+    one, other = (Image.new("RGB", size, colour) for size, colour in (((30, 40), "red"), ((20, 10), "blue")))
+    both = overlay.beside([one, other])
+    assert both.size == (50, 40)
+    assert [both.getpixel(place) for place in ((29, 39), (30, 0), (30, 20))] == [(255, 0, 0), (0, 0, 255), (0, 0, 0)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import socket
 import threading
 import time
@@ -167,3 +169,42 @@ def is_problem(answer: Any, status: int, code: str) -> bool:
 def problem() -> Callable[..., bool]:
     """Checks the one error shape."""
     return is_problem
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium. Where it is missing its tests are skipped, and fail where CARPAL_CI_TOOLS is set."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        missing = "Debian's chromium is not installed: apt-get install chromium"
+        (pytest.fail if os.environ.get("CARPAL_CI_TOOLS") else pytest.skip)(missing)
+    from playwright.sync_api import sync_playwright
+
+    from browser_kit import FLAGS
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens pages of the service; an error of a script on one of them fails the test."""
+    from browser_kit import PATIENCE
+
+    contexts, errors = [], []
+
+    def build(**options: Any) -> Any:
+        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "base_url": address} | options))
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
+        return page
+
+    yield build
+    for context in contexts:
+        context.close()
+    assert errors == []

@@ -5,80 +5,16 @@ Where Chromium is missing these tests are skipped, and fail where CARPAL_CI_TOOL
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from axe_core_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-PATIENCE = 60_000
-"""Milliseconds: the machine that runs the tests may be busy."""
+from browser_kit import PATIENCE, grey, ready, tab_to, upload
+
 expect.set_options(timeout=PATIENCE)
-FACTS = {"birth_date": "2010-01-01", "study_date": "2020-07-01", "height_cm": "140", "patient_name": "Doe, Jane"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        missing = "Debian's chromium is not installed: apt-get install chromium"
-        (pytest.fail if os.environ.get("CARPAL_CI_TOOLS") else pytest.skip)(missing)
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
-    """Opens pages of the service; an error of a script on one of them fails the test."""
-    contexts, errors = [], []
-
-    def build(**options: Any) -> Page:
-        context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "base_url": address} | options))
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda line: errors.append(line.text) if "Content Security" in line.text else None)
-        return page
-
-    yield build
-    for context in contexts:
-        context.close()
-    assert errors == []
-
-
-def upload(page: Page, hand: Path, sex: str = "female", **facts: str) -> None:
-    """Fills in the first page and waits for the answer."""
-    page.goto("/")
-    page.set_input_files("#files", hand)
-    page.check(f'input[name="sex"][value="{sex}"]')
-    for name, value in (FACTS | facts).items():
-        page.fill(f'[name="{name}"]', value)
-    page.click("#upload .actions .button")
-    page.wait_for_url("**/studies/*")
-
-
-def ready(page: Page) -> None:
-    """Waits for the answer and for the picture."""
-    page.wait_for_selector("#age")
-    page.wait_for_selector("#wait", state="hidden")
-
-
-def grey(page: Page) -> list[int]:
-    """Every hundredth value of the canvas, once it is drawn."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    values: list[int] = page.evaluate(
-        "() => { const c = document.getElementById('canvas');"
-        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 400 === 0)]; }"
-    )
-    return values
 
 
 def test_from_upload_to_the_signed_report(open_page: Callable[..., Page], hand_png: Path) -> None:
@@ -92,6 +28,9 @@ def test_from_upload_to_the_signed_report(open_page: Callable[..., Page], hand_p
     row = page.locator('tr[data-region="Wrist"]')
     row.hover()
     expect(page.locator('#overlay g[data-region="Wrist"]')).to_have_class("active")
+    page.locator('#overlay g[data-region="MCP1"] rect').hover(position={"x": 3, "y": 3})
+    expect(page.locator('tr[data-region="MCP1"]')).to_have_class("active")
+    expect(row).not_to_have_class("active")
 
     before = grey(page)
     page.locator("#level").fill("650")
@@ -117,27 +56,48 @@ def test_from_upload_to_the_signed_report(open_page: Callable[..., Page], hand_p
 
 def test_by_keyboard_only(open_page: Callable[..., Page], hand_png: Path) -> None:
     page = open_page()
-    upload(page, hand_png)
+    page.goto("/")
+    tab_to(page, "#files")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files(hand_png)
+    tab_to(page, '#upload input[name="sex"]')
+    page.keyboard.press("ArrowRight")  # from "as the file states it" to "female"
+    tab_to(page, "#upload .actions .button")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/studies/*")
     ready(page)
-
-    def tab_to(selector: str) -> None:
-        for _ in range(60):
-            page.keyboard.press("Tab")
-            if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
-                return
-        raise AssertionError(f"Tab never reaches {selector}")
-
-    tab_to("#stage")
+    expect(page.locator("h1")).to_contain_text("female")
+    tab_to(page, "#stage")
     before = grey(page)
     for key in ("+", "ArrowLeft", "w", "i", "r"):
         page.keyboard.press(key)
         after = grey(page)
         assert (after == before) == (key == "r"), key
-    tab_to('input[name="decision"]')
+    tab_to(page, 'input[name="decision"]')
     page.keyboard.press("Space")
-    tab_to(".decide .button")
+    tab_to(page, ".decide .button")
     page.keyboard.press("Enter")
     expect(page.locator(".signed")).to_contain_text("Accepted: 10 years")
+
+
+def test_files_are_dropped_and_a_folder_is_chosen(open_page: Callable[..., Page], hand_png: Path) -> None:
+    page = open_page()
+    page.goto("/")
+    dropped = page.evaluate_handle(
+        "() => { const t = new DataTransfer(); for (const n of ['a.png', 'b.dcm', '.hidden'])"
+        "t.items.add(new File(['x'], n)); return t; }"
+    )
+    page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+    expect(page.locator("#chosen")).to_have_text("a.png, b.dcm")
+    for number in range(5):
+        (hand_png.parent / "folder" / "inner").mkdir(parents=True, exist_ok=True)
+        (hand_png.parent / "folder" / "inner" / f"{number}.png").write_bytes(hand_png.read_bytes())
+    page.set_input_files("#folder", hand_png.parent / "folder")
+    expect(page.locator("#chosen")).to_contain_text("(5)")
+    page.check('input[name="sex"][value="male"]')
+    page.click("#upload .actions .button")
+    page.wait_for_function("() => document.querySelectorAll('.list tbody tr').length === 5")
 
 
 def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Page], hand_png: Path) -> None:
@@ -167,52 +127,6 @@ def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Pag
     expect(page.locator(".result .big")).to_contain_text("10 years 6 months")
     expect(page.locator(".result")).to_contain_text("regions put right by hand: DIP2, DIP4, Wrist")
     expect(page.locator(".result")).to_contain_text("the machine itself read 10 years")
-
-
-def test_two_hands_are_shown_apart_and_one_is_signed(
-    open_page: Callable[..., Page], two_hands_png: bytes, tmp_path: Path
-) -> None:
-    page = open_page()
-    (tmp_path / "two.png").write_bytes(two_hands_png)
-    upload(page, tmp_path / "two.png")
-    ready(page)
-    ages = page.locator(".results .result")
-    expect(ages).to_have_count(2)
-    expect(ages.nth(0)).to_contain_text("Hand on the left of the picture")
-    expect(ages.nth(1)).to_contain_text("Hand on the right of the picture")
-    assert page.locator("#overlay g").count() == 34
-    page.locator('tr[data-region="right-Wrist"]').hover()
-    expect(page.locator('#overlay g[data-region="right-Wrist"]')).to_have_class("active")
-    expect(page.locator('#overlay g[data-region="left-Wrist"]')).not_to_have_class("active")
-    assert page.locator("#edit").count() == 0
-    page.check('input[name="hand"][value="right"]')
-    page.check('input[value="accept"]')
-    page.click("text=Sign >> nth=-1")
-    expect(page.locator(".signed")).to_contain_text("Accepted: 10 years, Hand on the right of the picture")
-
-
-def test_an_unknown_sex_has_two_ages_and_no_accepting(
-    open_page: Callable[..., Page], hand_png: Path, engine: Any
-) -> None:
-    engine.more_for_boys = 11.0
-    page = open_page()
-    upload(page, hand_png, sex="unknown")
-    ready(page)
-    ages = page.locator(".results .result")
-    expect(ages.nth(0)).to_contain_text("Bone age as a girl")
-    expect(ages.nth(0)).to_contain_text("10 years 120.0 months")
-    expect(ages.nth(1)).to_contain_text("Bone age as a boy")
-    expect(ages.nth(1)).to_contain_text("10 years 11 months 131.0 months")
-    assert page.locator('input[value="accept"], input[value="adjust"]').count() == 0
-    found = [each["id"] for each in Axe().run(page)["violations"] if each["impact"] in ("serious", "critical")]
-    assert found == []
-    page.click("text=Complete or correct")
-    page.check('details input[name="sex"][value="male"]')
-    page.click("text=Save")
-    expect(page.locator(".result .big")).to_contain_text("10 years 11 months")
-    page.check('input[value="accept"]')
-    page.click("text=Sign >> nth=-1")
-    expect(page.locator(".signed")).to_contain_text("Accepted: 10 years 11 months")
 
 
 def test_blind_first(open_page: Callable[..., Page], hand_png: Path) -> None:
@@ -259,18 +173,3 @@ def test_dark_phone_and_accessible(open_page: Callable[..., Page], hand_png: Pat
             assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious] == [], path
         colours.add(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
     assert len(colours) == 2
-
-
-def test_the_widest_screens_are_used(open_page: Callable[..., Page], hand_png: Path) -> None:
-    """4K: nothing is wider than the screen, the answer lies beside the radiograph, and both take their share."""
-    page = open_page(viewport={"width": 3840, "height": 2160})
-    upload(page, hand_png)
-    ready(page)
-    assert page.evaluate("() => document.documentElement.scrollWidth") <= 3840
-    look, answer = (page.locator(each).bounding_box() for each in (".look", ".answer"))
-    assert look
-    assert answer
-    assert look["x"] + look["width"] <= answer["x"]
-    assert min(look["width"], answer["width"]) > 1000
-    size = page.evaluate("() => parseFloat(getComputedStyle(document.documentElement).fontSize)")
-    assert size >= 20, "letters grow with the screen"

@@ -120,7 +120,7 @@ def test_both_ages_stand_on_the_page_with_their_sex(client: TestClient, unknown:
     assert "only one can be this child" in page
     assert 'value="accept"' not in page
     assert page.count("As a girl") >= 3
-    assert "As a girl 10 years, As a boy 10 years 11 months" in client.get("/", headers=HTML).text
+    assert "As a girl: 10 years; As a boy: 10 years 11 months" in client.get("/", headers=HTML).text
     german = client.get(f"/studies/{unknown['id']}", headers=HTML | {"Accept-Language": "de"}).text
     assert "Knochenalter als Mädchen" in german
     assert "Knochenalter als Junge" in german

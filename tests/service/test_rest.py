@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from carpal.anatomy import REGIONS
+from carpal.service.studies import Facts, Studies
 
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]
@@ -113,6 +115,20 @@ def test_jobs_survive_a_restart(build: Callable[..., TestClient], queue: Queue, 
     assert settle(second, job["id"])["state"] == "done"
     assert second.get(f"/api/v1/jobs/{job['id']}/result").json()["months"] == 120.0
     assert engine.asked == asked, "it was read a second time"
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["queued", "being read when it was killed"])
+def test_what_was_not_read_is_read_after_a_restart(
+    build: Callable[..., TestClient], settle: Queue, engine: Any, png: bytes, tmp_path: Path, taken: bool
+) -> None:
+    (tmp_path / "data").mkdir()
+    before = Studies(tmp_path / "data", engine)
+    study = before.receive(png, "hand.png", Facts(sex="male"), "local")
+    assert (before.jobs.lease("web-worker", 600, ["web"]) is not None) if taken else True
+    before.jobs.close()
+    client = build()
+    assert settle(client, study.id)["state"] == "done"
+    assert client.get(f"/api/v1/jobs/{study.id}/result").json()["months"] == 120.0
 
 
 def test_regions_that_are_put_right_change_the_age(client: TestClient, queue: Queue, problem: Problem) -> None:

@@ -9,6 +9,7 @@ import io
 import itertools
 import math
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -71,7 +72,7 @@ def draw(radiograph: Radiograph, result: Result) -> Image.Image:
 def beside(pictures: Sequence[Image.Image], text: str = "") -> Image.Image:
     """Pictures next to each other, the first on the left, aligned at the top, with what they are above them all."""
     width, height = sum(each.width for each in pictures), max(each.height for each in pictures)
-    lines = textwrap.wrap(text, width // LETTER)
+    lines = textwrap.wrap(_plain(text), width // LETTER)
     whole = Image.new("RGB", (width, height + STRIP * len(lines)), STRIP_COLOUR)
     whole.paste(BACKGROUND, (0, STRIP * len(lines), *whole.size))
     canvas = ImageDraw.Draw(whole)
@@ -175,7 +176,7 @@ def _with_strips(field: Image.Image, result: Result) -> Image.Image:
     assessment, title, below = _with_regions(result), *_title(result)
     title_y = 22 if below else middle_top
     canvas.text((edge, title_y), title, fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
-    canvas.text((edge, STRIP - 13), below, fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
+    canvas.text((edge, STRIP - 13), _plain(below), fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
     if assessment.regions and not isinstance(result, BothSexes):
         note = "beside each name: its own age in months"
         canvas.text((picture.width - edge, middle_top), note, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")
@@ -196,6 +197,15 @@ def _title(result: Result) -> tuple[str, str]:
         return ", ".join(ages), ", ".join(parts)
     age = "no age" if result.months is None else f"{years(result.months)} ({result.months:.1f} months)"
     return f"{age}, {result.sex}", ", ".join([*_side(result), *calibration(result)])
+
+
+def _plain(text: str) -> str:
+    """What Pillow's own font has, ASCII: an accented letter loses its accent, others become "?".
+
+    JSON and PDF hold the name in full.
+    """
+    letters = unicodedata.normalize("NFKD", text)
+    return "".join("?" if ord(each) > 126 else each for each in letters if not unicodedata.combining(each))
 
 
 def _side(assessment: Assessment) -> list[str]:

@@ -32,5 +32,5 @@ def spoken(result: Result, words: Words) -> str:
     parts = []
     for each in each_of(result):
         age = words.gettext("refused") if each.months is None else years(each.months, words)
-        parts.append(f"{for_sex(each.sex, words)} {age}" if len(each_of(result)) > 1 else age)
-    return ", ".join(parts)
+        parts.append(f"{for_sex(each.sex, words)}: {age}" if len(each_of(result)) > 1 else age)
+    return "; ".join(parts)

@@ -237,7 +237,7 @@ def _groups_note(groups: Sequence[tuple[str, float]], words: Words) -> str:
         return ""
     ages = [months for _, months in groups]
     note = words.gettext(
-        "Asynchrony, the widest difference between the three: %.0f months. Means of the regions' own ages; "
+        "Asynchrony, the widest difference between the three: %s. Means of the regions' own ages; "
         "there is no published norm for it, and the regions' ages are less certain than the whole."
     )
-    return note % (max(ages) - min(ages))
+    return note % years(max(ages) - min(ages), words)

@@ -142,6 +142,10 @@ function placeRegions(scale, left, top) {
   const font = Math.round(0.8 * parseFloat(getComputedStyle(document.documentElement).fontSize));
   overlay.setAttribute("viewBox", `0 0 ${stage.clientWidth} ${stage.clientHeight}`);
   const taken = [];
+  // Names that are much wider than their boxes would hide the hand: then only the chosen region's is shown.
+  const [first] = data.regions;
+  const wide = first ? first.label.length * font * 0.62 : 0;
+  overlay.classList.toggle("small", Boolean(first) && (first.box[2] - first.box[0]) * shrink * scale < 0.45 * wide);
   for (const [index, group] of [...overlay.children].entries()) {
     const [x1, y1, x2, y2] = data.regions[index].box.map((value) => value * shrink * scale);
     const [box, name] = group.children;

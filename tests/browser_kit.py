@@ -1,0 +1,48 @@
+"""What tests in a real browser share: the flags it is started with, a filled-in first page, what the canvas shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Page
+
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+PATIENCE = 60_000
+"""Milliseconds: the machine that runs the tests may be busy."""
+FACTS = {"birth_date": "2010-01-01", "study_date": "2020-07-01", "height_cm": "140", "patient_name": "Doe, Jane"}
+
+
+def upload(page: Page, hand: Path, sex: str = "female", **facts: str) -> None:
+    """Fills in the first page and waits for the answer."""
+    page.goto("/")
+    page.set_input_files("#files", hand)
+    page.check(f'input[name="sex"][value="{sex}"]')
+    for name, value in (FACTS | facts).items():
+        page.fill(f'[name="{name}"]', value)
+    page.click("#upload .actions .button")
+    page.wait_for_url("**/studies/*")
+
+
+def ready(page: Page) -> None:
+    """Waits for the answer and for the picture."""
+    page.wait_for_selector("#age")
+    page.wait_for_selector("#wait", state="hidden")
+
+
+def grey(page: Page) -> list[int]:
+    """Every hundredth value of the canvas, once it is drawn."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    values: list[int] = page.evaluate(
+        "() => { const c = document.getElementById('canvas');"
+        "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 400 === 0)]; }"
+    )
+    return values
+
+
+def tab_to(page: Page, selector: str) -> None:
+    """Presses Tab until the element has the focus."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"Tab never reaches {selector}")
