@@ -30,7 +30,7 @@ def run_assess(arguments: Namespace) -> int:
     overlays = overlay_paths(arguments.overlay, arguments.images)
     json_path = None if arguments.json in (None, "-") else Path(arguments.json)
     _check_outputs([*overlays, json_path], arguments.images)
-    engine = open_engine(arguments.weights, arguments.backend)
+    engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
     lines = sys.stderr if arguments.json == "-" else sys.stdout
     unknown = arguments.sex == "unknown"
@@ -175,6 +175,7 @@ def run_evaluate(arguments: Namespace) -> int:
         regions=arguments.regions,
         weights=arguments.weights,
         backend=arguments.backend,
+        precision=arguments.precision,
         may_refuse=not arguments.no_refusal,
     )
     print(run.summary(report))

@@ -37,9 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    from carpal.cli import calibrate, deidentify, node, serve, trust  # they need `command` of this module
+    from carpal.cli import calibrate, deidentify, node, quantize, serve, trust  # they need `command` of this module
 
-    for module in (calibrate, deidentify, trust, serve, node):
+    for module in (quantize, calibrate, deidentify, trust, serve, node):
         module.add(commands)
     return parser
 
@@ -78,9 +78,14 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--backend",
-        choices=("onnx", "torch"),
+        choices=("onnx", "openvino", "torch"),
         default="onnx",
-        help="onnx reads .onnx files, torch reads .safetensors files (default: onnx)",
+        help="onnx and openvino read .onnx files, torch reads .safetensors files (default: onnx, the reference)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=("fp32", "int8"),
+        help="fp32 is the reference; int8 is faster, where it was released (default: what the weights' sidecar says)",
     )
 
 

@@ -75,7 +75,7 @@ def run_serve(arguments: Namespace) -> int:
         max_upload=arguments.max_upload * MIB,
         rate=arguments.rate,
     )
-    engine = open_engine(arguments.weights, arguments.backend, arguments.threads)
+    engine = open_engine(arguments.weights, arguments.backend, arguments.threads, arguments.precision)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"http://{shown}:{settings.port}  {NOTICE} Ctrl-C ends it.", flush=True)
     serve(settings, engine)
@@ -144,7 +144,7 @@ def run_report(arguments: Namespace) -> int:
         identifier=arguments.id,
     )
     sex = choose_sex(radiograph, to_sex(arguments.sex))
-    assessment = assess(radiograph, sex, open_engine(arguments.weights, arguments.backend))
+    assessment = assess(radiograph, sex, open_engine(arguments.weights, arguments.backend, None, arguments.precision))
     write_atomically(arguments.out, pdf.render(assessment, radiograph, child, arguments.language))
     print(line(assessment))
     return 0

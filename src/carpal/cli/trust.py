@@ -67,6 +67,7 @@ def run_stress(arguments: Namespace) -> int:
         families=arguments.family,
         weights=arguments.weights,
         backend=arguments.backend,
+        precision=arguments.precision,
     )
     print(stress.markdown(report))
     return 0
@@ -82,7 +83,7 @@ def run_explain(arguments: Namespace) -> int:
 
     radiograph = read_radiograph(arguments.image)
     sex = choose_sex(radiograph, to_sex(arguments.sex))
-    explanation = explain(radiograph, sex, open_engine(arguments.weights, arguments.backend))
+    explanation = explain(radiograph, sex, open_engine(arguments.weights, arguments.backend, None, arguments.precision))
     age_map.write(arguments.out, radiograph, explanation)
     print(age_map.lines(explanation))
     return 0 if explanation.assessment.refused is None else 3

@@ -32,6 +32,7 @@ def read(
     sex: str | Sex | None = None,
     weights: str | Path | Engine = "alanet",
     backend: str = "onnx",
+    precision: str | None = None,
 ) -> Assessment:
     """Reads one radiograph: a path, the bytes of a file, or one that is already decoded.
 
@@ -40,7 +41,7 @@ def read(
     """
     stated = to_sex(sex)
     radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
-    engine = open_engine(weights, backend) if isinstance(weights, (str, Path)) else weights
+    engine = open_engine(weights, backend, None, precision) if isinstance(weights, (str, Path)) else weights
     return assess(radiograph, choose_sex(radiograph, stated), engine)
 
 

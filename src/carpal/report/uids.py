@@ -1,7 +1,8 @@
 """UIDs that are derived, never drawn: the same radiograph and software give the same object, so a resend is no copy.
 
-The hash covers what the object's content depends on: the radiograph's SOP instance UID, the weights, the sex, the
-hospital's calibration if there is one, the version of carpal, and the kind of object. Without a root of one's own the
+The hash covers what the object's content depends on: the radiograph's SOP instance UID, the weights (and the runtime,
+where it is not the reference), the sex, the hospital's calibration if there is one, the version of carpal, and the kind
+of object. Without a root of one's own the
 UID is "2.25." and a UUID (PS3.5 B.2).
 """
 
@@ -46,7 +47,7 @@ def derive(kind: str, found: Findings, source: Source, uid_root: str | None = No
     """The UID of one kind of thing ("sr", "sr series", "MCP1"...) made of one radiograph. Raises ConfigError."""
     sex = "none" if found.sex is None else str(found.sex)
     site = () if found.site is None else (found.site,)
-    return from_parts((source.sop_instance_uid, found.model.sha256, sex, *site, carpal.__version__, kind), uid_root)
+    return from_parts((source.sop_instance_uid, found.model.identity, sex, *site, carpal.__version__, kind), uid_root)
 
 
 def from_parts(parts: tuple[str, ...], uid_root: str | None = None) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from carpal.errors import ConfigError
+from carpal.inference.info import BACKENDS, PRECISIONS
 from carpal.service.jobs import Limits
 
 OBJECTS: Final = ("sr", "capture", "gsps", "pdf")
@@ -63,6 +64,7 @@ class Reading:
 
     weights: str = "alanet"
     backend: str = "onnx"
+    precision: str = ""
     threads: int = 1
     workers: int = 1
     memory_mb: int = 768
@@ -264,7 +266,11 @@ def _check_listen(config: NodeConfig) -> None:
 def _check_limits(config: NodeConfig) -> None:
     for name, value in dataclasses.asdict(config.limits).items():
         _need(value >= 0 if name == "min_free_mb" else value > 0, f"[limits] {name}", value, "above 0")
-    _need(config.reading.backend in ("onnx", "torch"), "[reading] backend", config.reading.backend, '"onnx" or "torch"')
+    backend, precision = config.reading.backend, config.reading.precision
+    _need(backend in BACKENDS, "[reading] backend", backend, " or ".join(f'"{name}"' for name in BACKENDS))
+    _need(
+        precision in ("", *PRECISIONS), "[reading] precision", precision, '"fp32", "int8", or "" for the weights\' own'
+    )
     _need(config.reading.threads > 0, "[reading] threads", config.reading.threads, "1 or more")
     _need(0 < config.reading.workers <= 64, "[reading] workers", config.reading.workers, "1 to 64")
     _need(config.reading.memory_mb >= 64, "[reading] memory_mb", config.reading.memory_mb, "64 or more")

@@ -95,9 +95,10 @@ def _folder(config: NodeConfig) -> str:
 
 def _weights(config: NodeConfig) -> str:
     reading = config.reading
-    engine = open_engine(reading.weights, reading.backend, reading.threads)
+    engine = open_engine(reading.weights, reading.backend, reading.threads, reading.precision or None)
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
-    return f"{engine.model.name} {engine.model.version}, {engine.model.sha256[:16]}, reads"
+    model = engine.model
+    return f"{model.name} {model.version}, {model.sha256[:16]}, reads in {model.precision} by {model.backend}"
 
 
 def _codecs(_: NodeConfig) -> str:

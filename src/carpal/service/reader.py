@@ -165,6 +165,7 @@ def _settings(config: NodeConfig) -> dict[str, Any]:
     return {
         "weights": reading.weights,
         "backend": reading.backend,
+        "precision": reading.precision or None,
         "threads": reading.threads,
         "memory": reading.memory_mb * 2**20,
         "objects": results.objects,

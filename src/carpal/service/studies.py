@@ -120,7 +120,7 @@ class Studies:
     def queue(self, study: Study) -> Study:
         """Queues a study whose sex is known; the same question is never asked twice."""
         assert study.sex is not None
-        key = f"{study.id}:{study.sex}:{self.engine.model.sha256}"
+        key = f"{study.id}:{study.sex}:{self.engine.model.identity}"
         meta = {"study": study.id, "sex": study.sex}
         job = self.jobs.put(study.id.encode(), key, KIND, study.owner, meta)
         self._wake.set()

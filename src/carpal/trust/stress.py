@@ -50,6 +50,7 @@ def run(
     families: Sequence[str] | None = None,
     weights: str | Path = "alanet",
     backend: str = "onnx",
+    precision: str | None = None,
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Reads `limit` labelled radiographs (all where None, else a seeded choice) under every distortion.
@@ -64,7 +65,7 @@ def run(
         rows = [rows[index] for index in sorted(picked)]
     files = labels.find_images(images, rows, table)
     _make_folder(out)
-    engine = engine or open_engine(weights, backend)
+    engine = engine or open_engine(weights, backend, None, precision)
     cases = [(read_radiograph(files[row.id]), Sex.MALE if row.male else Sex.FEMALE, row.boneage) for row in rows]
     report = {
         "n": len(cases),
