@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 def run_assess(arguments: Namespace) -> int:
     """Reads every image; one that fails leaves its error in the JSON and does not stop the others."""
+    if arguments.out is not None:
+        from carpal.cli import batch
+
+        return batch.run(arguments)
     from carpal.inference.assess import to_sex
     from carpal.inference.engine import open_engine
     from carpal.report import as_json
@@ -69,7 +73,7 @@ def _assess_one(
         radiograph = read_radiograph(image)
         sex = stated or radiograph.sex
         read = read_hands(radiograph, None if unknown else choose_sex(radiograph, stated), engine)
-        results = [_calibrated(result, site) for result in read]
+        results = [calibrated(result, site) for result in read]
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if reports is not None:
@@ -80,10 +84,10 @@ def _assess_one(
         _say_and_draw(result, radiograph, picture)
     if reports is not None:
         _report(reports, image, radiograph, results)
-    return [_rendered(result) for result in results]
+    return [rendered(result) for result in results]
 
 
-def _calibrated(result: Assessment | BothSexes, site: Site | None) -> Assessment | BothSexes:
+def calibrated(result: Assessment | BothSexes, site: Site | None) -> Assessment | BothSexes:
     """A result after a hospital's calibration, where there is one; a refusal stays as it is."""
     from carpal.types import BothSexes
 
@@ -124,7 +128,8 @@ def _say_and_draw(result: Assessment | BothSexes, radiograph: Radiograph, overla
         save(overlay, radiograph, one)
 
 
-def _rendered(result: Assessment | BothSexes) -> tuple[dict[str, Any], str]:
+def rendered(result: Assessment | BothSexes) -> tuple[dict[str, Any], str]:
+    """The JSON entry and the line of a result."""
     from carpal.report import as_json, text
     from carpal.types import BothSexes
 

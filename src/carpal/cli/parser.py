@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import carpal
-from carpal.cli import reports
+from carpal.cli import batch, reports
 
 Group = Any
 """argparse's group of options, which has no public type."""
@@ -96,7 +96,8 @@ def _assess(commands: Any) -> None:
         "read the bone age and 17 named regions of each radiograph",
         f"Prints one line an image; warnings go to the error output. {NOTICE}",
         "  carpal assess hand.png --sex female --overlay hand-read.png\n"
-        "  carpal assess hand.dcm --sr --capture --pdf --fhir --hl7 reports   (DICOM that states the sex)",
+        "  carpal assess hand.dcm --sr --capture --pdf --fhir --hl7 reports   (DICOM that states the sex)\n"
+        "  carpal assess hands --sexes sexes.csv --out results.jsonl   (a folder, all cores, resumable)",
         "an image that cannot be read (the others are still read), no sex",
     )
     group = parser.add_argument_group("input")
@@ -117,6 +118,7 @@ def _assess(commands: Any) -> None:
         metavar="FILE.png",
         help="draw the regions and the age; with several images, FILE-<image's name>.png for each",
     )
+    batch.add(parser)
     reports.add(parser)
     add_network(parser)
 

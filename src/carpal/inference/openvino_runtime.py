@@ -8,6 +8,7 @@ Runtime's, in the last digits, and they may depend on the number of threads.
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ class OpenVinoEngine:
                 f"{info.path} is another architecture - it lacks the outputs {', '.join(missing)} - export with "
                 "`carpal export`"
             )
-        self._request = compiled.create_infer_request()
+        self._compiled, self._own = compiled, threading.local()
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
@@ -50,11 +51,18 @@ class OpenVinoEngine:
         if "boxes" in self._outputs:
             feed["given_boxes"] = (no_boxes(1) if boxes_R4 is None else boxes_R4[None]).astype(np.float32)
         try:
-            self._request.infer(feed)
-            months_1, *rest = (self._request.get_tensor(name).data.copy() for name in self._outputs)
+            request = self._request()
+            request.infer(feed)
+            months_1, *rest = (request.get_tensor(name).data.copy() for name in self._outputs)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed on {self._path} - {first_line(error)}") from error
         return need_finite(Reading(float(months_1[0]), *(value[0] for value in rest)), str(self._path))
+
+    def _request(self) -> Any:
+        """This thread's own: a request keeps the tensors of one image."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self._compiled.create_infer_request()
+        return self._own.request
 
 
 def _compile(path: str, threads: int | None) -> Any:
