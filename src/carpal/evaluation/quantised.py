@@ -84,7 +84,9 @@ def quantize(
         gates = _gates(content, sidecar, reference, held_out)
         if all(gate.passed for gate in gates.values()) and len(content) <= MOST_BYTES:
             return _write(info, out, content, sidecar, gates, default)
-        floats = [*floats, next(name for name in harm(effects) if name not in floats)]
+        if not (rest := [name for name in harm(effects) if name not in floats]):
+            break
+        floats = [*floats, rest[0]]
     raise WeightsError(
         f"The int8 network is too far from {info.path.name} - {'; '.join(map(str, gates.values()))}; allowed are "
         f"{LIMITS.months} months and {100 * LIMITS.shift:g} % - nothing was written; keep more blocks with --keep"
