@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--images", type=int, default=40, help="of the throughput measurement")
+    parser.add_argument("--starts", type=int, default=5, help="of each command, for the cold start")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     arguments = parser.parse_args()
     arguments.out.mkdir(exist_ok=True)
     report = measure(arguments)
-    (arguments.out / "speed.json").write_text(json.dumps(report, indent=2) + "\n")
     (arguments.out / "speed.md").write_text(table(report))
     plot(report, arguments.out / "speed.png")
     print(table(report))
@@ -67,17 +67,24 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     }
     runs |= plain_networks(image_HW, left_out)
     report: dict[str, Any] = {
+        "command": " ".join(["python", *sys.argv]),
         "machine": f"{threads} threads of {platform.processor() or platform.machine()}, load {os.getloadavg()[0]:.1f}",
         "date": time.strftime("%Y-%m-%d"),
         "image": list(image_HW.shape),
         "left_out": left_out,
-        "latency_ms": interleaved(runs, arguments.rounds),
-        "peak": peaks(threads),
-        "gflop": gflop(arguments.torch, image_HW),
-        "share": {name: network_share(engine, radiograph) for name, engine in engines.items()},
     }
-    for part, work in (("throughput", throughput), ("cold", cold)):
-        report[part] = work(arguments.weights, engines, arguments)
+    parts: dict[str, Callable[[], Any]] = {
+        "latency_ms": lambda: interleaved(runs, arguments.rounds),
+        "peak": lambda: peaks(threads),
+        "cold": lambda: cold(arguments.weights, engines, arguments.starts),
+        "throughput": lambda: throughput(arguments.weights, engines, arguments),
+        "share": lambda: {name: network_share(engine, radiograph) for name, engine in engines.items()},
+        "gflop": lambda: gflop(arguments.torch, image_HW),
+    }
+    for part, work in parts.items():
+        report[part] = work()
+        report["load_after"] = os.getloadavg()[0]
+        (arguments.out / "speed.json").write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -240,8 +247,8 @@ def throughput(weights: str, engines: dict[str, Any], arguments: argparse.Namesp
     return found
 
 
-def cold(weights: str, engines: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Wall seconds and peak memory (MB) of fresh processes, medians of five, interleaved."""
+def cold(weights: str, engines: dict[str, Any], starts: int) -> dict[str, Any]:
+    """Wall seconds and peak memory (MB) of fresh processes, medians, interleaved."""
     read = ["-m", "carpal", "assess", str(EXAMPLE), "--sex", "female", "--weights", weights]
     commands = {"import carpal": ["-c", "import carpal"]}
     for name in engines:
@@ -249,7 +256,7 @@ def cold(weights: str, engines: dict[str, Any], arguments: argparse.Namespace) -
             backend = "onnx" if "ONNX" in name else "openvino"
             commands[name] = [*read, "--backend", backend, "--precision", name.split()[-1]]
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for _ in range(5):
+    for _ in range(starts):
         for name, words in commands.items():
             seen[name].append(_process(words))
     return {
