@@ -70,10 +70,10 @@ class WeightsInfo:
         return SUFFIXES[self.path.suffix]
 
     def as_dict(self) -> dict[str, Any]:
-        """The sidecar's content, with the file's path and size in bytes."""
+        """The sidecar's content, with the file's path, its size in bytes and the backend that reads it by itself."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         calibration = {} if self.calibration is None else self.calibration.as_dict()
-        return values | {"path": str(self.path), "calibration": calibration}
+        return values | {"path": str(self.path), "calibration": calibration, "backend": self.backend}
 
 
 def released_names() -> list[str]:
