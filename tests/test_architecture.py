@@ -33,6 +33,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "baselines": BASE | {"model"},
     "data": BASE | {"imaging"},
     "evaluation": BASE | {"data"},  # its readers of tables
+    "evaluation.gate": BASE | {"inference", "imaging", "data"},
+    "evaluation.quantised": BASE | {"inference", "imaging", "data"},
     "evaluation.run": BASE | {"inference", "imaging", "data", "trust"},
     "evaluation.gallery": BASE | {"imaging", "report"},
     "evaluation.intervals": BASE | {"data", "trust"},
@@ -65,6 +67,7 @@ HEAVY: dict[str, set[str]] = {
     "reportlab": {"report"},
     "font_roboto": {"report"},
     "onnxruntime": {"inference"},
+    "openvino": {"inference"},
     "onnx": {"inference.export"},
     "onnxscript": {"inference.export"},
     "matplotlib": {"evaluation"},

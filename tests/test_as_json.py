@@ -37,7 +37,13 @@ def test_an_entry_has_exactly_the_promised_keys() -> None:
         "carpal",
         "site",
     ]
-    assert entry["model"] == {"name": "alanet", "version": "1.0", "sha256": "ab" * 32}
+    assert entry["model"] == {
+        "name": "alanet",
+        "version": "1.0",
+        "sha256": "ab" * 32,
+        "backend": "onnx",
+        "precision": "fp32",
+    }
     assert (entry["sex"], entry["months"], entry["warnings"]) == ("female", 135.246, ["small"])
     assert entry["refused"] is None
     assert entry["interval"] is None

@@ -20,7 +20,7 @@ pytest.importorskip("highdicom")
 
 @pytest.fixture(autouse=True)
 def _engine(fake_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carpal.inference.engine.open_engine", lambda weights, backend: fake_engine())
+    monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_: fake_engine())
 
 
 @pytest.fixture

@@ -97,11 +97,20 @@ class Region:
 
 @dataclass(frozen=True)
 class ModelId:
-    """Which weights answered: the SHA-256 is that of the file."""
+    """Which weights answered, and how they were computed: the SHA-256 is that of the file."""
 
     name: str
     version: str
     sha256: str
+    backend: str = "onnx"
+    """The runtime: "onnx" (the reproducible reference), "openvino" or "torch"."""
+    precision: str = "fp32"
+    """The arithmetic of the convolutions: "fp32" or "int8"."""
+
+    @property
+    def identity(self) -> str:
+        """What an answer depends on: the file's hash and, where it is not the reference, the runtime."""
+        return f"{self.sha256} {self.backend}" if self.backend == "openvino" else self.sha256
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,14 @@ def _intervals(arguments: Namespace) -> int:
     from carpal.evaluation.calibrate import fit_intervals
     from carpal.evaluation.intervals import lines
 
-    fitted = fit_intervals(arguments.images, arguments.labels, arguments.weights, arguments.backend, arguments.coverage)
+    fitted = fit_intervals(
+        arguments.images,
+        arguments.labels,
+        arguments.weights,
+        arguments.backend,
+        arguments.coverage,
+        precision=arguments.precision,
+    )
     for name, cell in fitted["cells"].items():
         print(f"{name} months: quantiles moved by {cell['offset']:+.2f}, n {cell['n']}")
     print("\n".join(lines(fitted["check"])))
@@ -71,6 +78,7 @@ def _site(arguments: Namespace) -> int:
         arguments.name or arguments.out.stem,
         arguments.weights,
         arguments.backend,
+        arguments.precision,
     )
     write_atomically(arguments.out, site.as_text().encode())
     check = site.check

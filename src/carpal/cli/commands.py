@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 def run_assess(arguments: Namespace) -> int:
     """Reads every image; one that fails leaves its error in the JSON and does not stop the others."""
+    if arguments.out is not None:
+        from carpal.cli import batch
+
+        return batch.run(arguments)
     from carpal.inference.assess import to_sex
     from carpal.inference.engine import open_engine
     from carpal.report import as_json
@@ -30,7 +34,7 @@ def run_assess(arguments: Namespace) -> int:
     overlays = overlay_paths(arguments.overlay, arguments.images)
     json_path = None if arguments.json in (None, "-") else Path(arguments.json)
     _check_outputs([*overlays, json_path], arguments.images)
-    engine = open_engine(arguments.weights, arguments.backend)
+    engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
     lines = sys.stderr if arguments.json == "-" else sys.stdout
     unknown = arguments.sex == "unknown"
@@ -81,7 +85,7 @@ def _assess_one(
         _say_and_draw(result, radiograph, picture)
     if reports is not None:
         reports.write(image, radiograph, results)
-    return [_rendered(result) for result in results]
+    return [rendered(result) for result in results]
 
 
 def _numbered(overlay: Path, number: int) -> Path:
@@ -103,7 +107,8 @@ def _say_and_draw(result: Result, radiograph: Radiograph, overlay: Path | None) 
         save(overlay, radiograph, one)
 
 
-def _rendered(result: Result) -> tuple[dict[str, Any], str]:
+def rendered(result: Result) -> tuple[dict[str, Any], str]:
+    """The JSON entry and the line of a result."""
     from carpal.report import as_json, text
 
     return as_json.entry_of(result), text.line_of(result)
@@ -151,6 +156,7 @@ def run_evaluate(arguments: Namespace) -> int:
         regions=arguments.regions,
         weights=arguments.weights,
         backend=arguments.backend,
+        precision=arguments.precision,
         may_refuse=not arguments.no_refusal,
     )
     print(run.summary(report))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import carpal
-from carpal.cli import calibrate, deidentify, node, reports, serve, trust
+from carpal.cli import batch, calibrate, deidentify, node, quantize, reports, serve, trust
 from carpal.cli.words import NOTICE, WIDTH, Help, add_network, add_path, command
 
 
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    for module in (calibrate, deidentify, trust, serve, node):
+    for module in (quantize, calibrate, deidentify, trust, serve, node):
         module.add(commands)
     return parser
 
@@ -37,7 +37,8 @@ def _assess(commands: Any) -> None:
         "read the bone age and 17 named regions of each radiograph",
         f"Prints one line an image; warnings go to the error output. {NOTICE}",
         "  carpal assess hand.png --sex female --overlay hand-read.png\n"
-        "  carpal assess hand.dcm --sr --capture --pdf --fhir --hl7 reports   (DICOM that states the sex)",
+        "  carpal assess hand.dcm --sr --capture --pdf --fhir --hl7 reports   (DICOM that states the sex)\n"
+        "  carpal assess hands --sexes sexes.csv --out results.jsonl   (a folder, all cores, resumable)",
         "an image that cannot be read (the others are still read), no sex",
     )
     group = parser.add_argument_group("input")
@@ -58,6 +59,7 @@ def _assess(commands: Any) -> None:
         metavar="FILE.png",
         help="draw the regions and the age; with several images, FILE-<image's name>.png for each",
     )
+    batch.add(parser)
     reports.add(parser)
     add_network(parser)
 

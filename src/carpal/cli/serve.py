@@ -81,7 +81,7 @@ def run_serve(arguments: Namespace) -> int:
         max_upload=arguments.max_upload * MIB,
         rate=arguments.rate,
     )
-    engine = open_engine(arguments.weights, arguments.backend, arguments.threads)
+    engine = open_engine(arguments.weights, arguments.backend, arguments.threads, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     print(f"http://{shown}:{settings.port}  {NOTICE} Ctrl-C ends it.", flush=True)
@@ -150,7 +150,7 @@ def run_report(arguments: Namespace) -> int:
     radiograph = read_radiograph(arguments.image)
     child = _child(arguments, radiograph)
     sex = None if arguments.sex == "unknown" else choose_sex(radiograph, to_sex(arguments.sex))
-    engine = open_engine(arguments.weights, arguments.backend)
+    engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
     results = [calibrated(result, site) for result in read_hands(radiograph, sex, engine)]
     for result in results:

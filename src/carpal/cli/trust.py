@@ -125,6 +125,7 @@ def run_stress(arguments: Namespace) -> int:
         clinical=arguments.clinical,
         weights=arguments.weights,
         backend=arguments.backend,
+        precision=arguments.precision,
     )
     print(stress.markdown(report))
     return 0
@@ -141,7 +142,7 @@ def run_explain(arguments: Namespace) -> int:
 
     radiograph = read_radiograph(arguments.image)
     sex = choose_sex(radiograph, to_sex(arguments.sex))
-    engine = open_engine(arguments.weights, arguments.backend)
+    engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     explanation = explain(radiograph, sex, engine, open_cases(arguments.weights, engine.model))
     age_map.write(arguments.out, radiograph, explanation)
     print(age_map.lines(explanation))

@@ -56,9 +56,14 @@ def add_network(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--backend",
-        choices=("onnx", "torch"),
+        choices=("onnx", "openvino", "torch"),
         default="onnx",
-        help="onnx reads .onnx files, torch reads .safetensors files (default: onnx)",
+        help="onnx and openvino read .onnx files, torch reads .safetensors files (default: onnx, the reference)",
+    )
+    group.add_argument(
+        "--precision",
+        choices=("fp32", "int8"),
+        help="fp32 is the reference; int8 is faster, where it was released (default: what the weights' sidecar says)",
     )
 
 

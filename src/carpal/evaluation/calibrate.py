@@ -19,14 +19,19 @@ from carpal.trust.site import Site, check_name, fit_site
 
 
 def fit_intervals(
-    images: Path, table: Path, weights: str | Path, backend: str = "onnx", share: float = COVERAGE
+    images: Path,
+    table: Path,
+    weights: str | Path,
+    backend: str = "onnx",
+    share: float = COVERAGE,
+    precision: str | None = None,
 ) -> dict[str, Any]:
     """Fits the intervals on radiographs that the network was not trained on and writes them into its sidecar.
 
     Returns the sidecar's field `calibration`, whose `check` holds the cross-fitted coverage, as `evaluate` reports it.
     Raises DataError on wrong or too few labels, WeightsError where the sidecar cannot be written.
     """
-    read = _read(images, table, open_engine(weights, backend))
+    read = _read(images, table, open_engine(weights, backend, None, precision))
     readings = intervals.to_readings(read.read, read.assessments)
     check = {"nominal": share, "crossfitted": True, **coverage.crossfit(readings, share)}
     calibration = fit(
@@ -47,10 +52,11 @@ def calibrate_site(
     name: str,
     weights: str | Path = "alanet",
     backend: str = "onnx",
+    precision: str | None = None,
 ) -> Site:
     """The calibration that a hospital's own readings show. Raises CalibrationRefused, DataError, ConfigError."""
     check_name(name)
-    engine = open_engine(weights, backend)
+    engine = open_engine(weights, backend, None, precision)
     read = _read(images, table, engine)
     return fit_site(
         np.array([label.male for label in read.read], bool),

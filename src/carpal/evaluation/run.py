@@ -73,6 +73,7 @@ def evaluate(
     regions: Path | None = None,
     weights: str | Path = "alanet",
     backend: str = "onnx",
+    precision: str | None = None,
     engine: Engine | None = None,
     may_refuse: bool = True,
 ) -> dict[str, Any]:
@@ -81,10 +82,10 @@ def evaluate(
     Weights with calibrated intervals also give intervals.csv.
 
     `table` has id,boneage,male (or an official file's names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions`
-    points as in rois17_points.csv. `engine` takes the place of `weights` and `backend`. `exit_code` of the report says
-    what the command should return. A radiograph that is refused has no line in predictions.csv and counts in
-    `n_refused`; `may_refuse=False` reads it all the same. Raises DataError, ConfigError, WeightsError, BackendError
-    before anything is read.
+    points as in rois17_points.csv. `engine` takes the place of `weights`, `backend` and `precision`. `exit_code` of
+    the report says what the command should return. A radiograph that is refused has no line in predictions.csv and
+    counts in `n_refused`; `may_refuse=False` reads it all the same. Raises DataError, ConfigError, WeightsError,
+    BackendError before anything is read.
     """
     _check_installed(regions is not None)
     rows = labels.read_labels(table)
@@ -94,10 +95,11 @@ def evaluate(
     if engine is None:
         from carpal.inference.engine import open_engine
 
-        engine = open_engine(weights, backend)
+        engine = open_engine(weights, backend, None, precision)
     readings = read_all(rows, files, references, engine, may_refuse)
     report = _report(readings, engine, regions is not None)
-    report["command"] = _command(images, table, out, regions, weights, backend, may_refuse)
+    words = _command(images, table, out, regions, weights, backend, may_refuse)
+    report["command"] = words if precision is None else f"{words} --precision {precision}"
     _write(out, readings, report)
     if readings.read:
         gallery.draw(readings.read, readings.assessments, files, out / GALLERY)

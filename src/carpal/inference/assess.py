@@ -32,6 +32,7 @@ def read(
     sex: str | Sex | None = None,
     weights: str | Path | Engine = "alanet",
     backend: str = "onnx",
+    precision: str | None = None,
 ) -> Assessment:
     """Reads one radiograph: a path, the bytes of a file, or one that is already decoded.
 
@@ -40,7 +41,7 @@ def read(
     """
     stated = to_sex(sex)
     radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
-    engine = open_engine(weights, backend) if isinstance(weights, (str, Path)) else weights
+    engine = open_engine(weights, backend, None, precision) if isinstance(weights, (str, Path)) else weights
     return assess(radiograph, choose_sex(radiograph, stated), engine)
 
 
@@ -72,14 +73,16 @@ def assess(
     boxes_original_R4: NDArray[np.float64] | None = None,
     *,
     may_refuse: bool = True,
+    one_hand: bool = False,
 ) -> Assessment:
     """The bone age of one radiograph and its 17 regions in original pixels, or a refusal and no age at all.
 
     `boxes_original_R4` replaces the regions that the network would find; NaN leaves one to it.
     Warns, in `Assessment.warnings`, of everything that the result rests on without being certain. Two hands in one
-    frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture.
+    frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture,
+    `one_hand` says that two hands were looked for already.
     """
-    refused = _refuse_picture(radiograph, engine) if may_refuse else None
+    refused = _refuse_picture(radiograph, engine, one_hand) if may_refuse else None
     if refused is not None:
         return _refused(radiograph, sex, engine, refused)
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
@@ -108,12 +111,12 @@ def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
     return engine.calibration.interval(sex, _inside(reading.months), reading.probabilities_K)
 
 
-def _refuse_picture(radiograph: Radiograph, engine: Engine) -> Refusal | None:
+def _refuse_picture(radiograph: Radiograph, engine: Engine, one_hand: bool) -> Refusal | None:
     """Checks that need no network; those of the looks need limits, which come with the weights."""
     refused = refusal.check_stated(radiograph)
     if refused is None and engine.refusal is not None:
         refused = refusal.check_picture(radiograph, engine.refusal)
-    if refused is None and two_hands.split(radiograph.pixels_HW) is not None:
+    if refused is None and not one_hand and two_hands.split(radiograph.pixels_HW) is not None:
         return refuse("two-hands", radiograph.source, "two halves with a hand each")
     return refused
 

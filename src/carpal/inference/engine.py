@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
 from carpal.errors import BackendError, ConfigError, WeightsError
-from carpal.inference.info import SUFFIXES, read_info
+from carpal.inference.info import BACKENDS, PRECISIONS, WeightsInfo, read_info
 from carpal.optional import need
 from carpal.trust.intervals import Calibration
 from carpal.trust.limits import Limits
 from carpal.types import ModelId
-
-BACKENDS: Final = ("onnx", "torch")
 
 
 class Reading(NamedTuple):
@@ -60,31 +58,52 @@ class Engine(Protocol):
         """
 
 
-def open_engine(weights: str | Path = "alanet", backend: str = "onnx", threads: int | None = None) -> Engine:
+def open_engine(
+    weights: str | Path = "alanet",
+    backend: str = "onnx",
+    threads: int | None = None,
+    precision: str | None = None,
+) -> Engine:
     """Opens released weights by name, or a file by path.
 
-    `backend` "onnx" reads .onnx files, "torch" reads .safetensors files. `threads` limits the CPU threads; None takes
-    every core. Raises WeightsError (hash, architecture, no such file), BackendError (runtime not installed),
-    ConfigError (no such backend).
+    `backend` "onnx" and "openvino" read .onnx files, "torch" reads .safetensors files. `threads` limits the CPU
+    threads; None takes every core. `precision` "fp32" or "int8" is kept to or refused; None takes what the weights'
+    sidecar prefers. Raises WeightsError (hash, architecture, no such file, no int8 form), BackendError (runtime not
+    installed), ConfigError (no such backend or precision).
     """
     if backend not in BACKENDS:
         raise ConfigError(f"{backend!r} is no backend - choose one of {', '.join(BACKENDS)}")
-    info = read_info(weights)
-    if info.backend != backend:
-        wanted = next(suffix for suffix, reader in SUFFIXES.items() if reader == backend)
-        raise WeightsError(
-            f"{info.path} is not for the {backend} backend - that one reads {wanted} files - "
-            f"use --backend {info.backend}, or give a {wanted} file with --weights"
-        )
+    if precision not in (None, *PRECISIONS):
+        raise ConfigError(f"{precision!r} is no precision - choose one of {', '.join(PRECISIONS)}")
+    info = read_info(weights, precision)
+    _check(info, backend, precision)
     if backend == "torch":
         for package in ("torch", "safetensors"):
             need(package, feature="The torch backend", extra="torch")
         from carpal.inference.eager import EagerEngine
 
         return EagerEngine(info, threads)
+    if backend == "openvino":
+        from carpal.inference.openvino_runtime import OpenVinoEngine
+
+        return OpenVinoEngine(info, threads)
     from carpal.inference.onnx_runtime import OnnxEngine
 
     return OnnxEngine(info, threads)
+
+
+def _check(info: WeightsInfo, backend: str, precision: str | None) -> None:
+    """Raises where the file is not for the backend, or of another precision than was asked for."""
+    suffix = ".safetensors" if backend == "torch" else ".onnx"
+    if info.path.suffix != suffix:
+        raise WeightsError(
+            f"{info.path} is not for the {backend} backend - that one reads {suffix} files - "
+            f"use --backend {info.backend}, or give a {suffix} file with --weights"
+        )
+    if precision is not None and info.precision != precision:
+        raise WeightsError(
+            f"{info.path} computes in {info.precision} - {precision} was asked for - give the file it was made from"
+        )
 
 
 def check_input(image_HW: NDArray[Any], boxes_R4: NDArray[Any] | None = None) -> None:

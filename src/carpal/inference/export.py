@@ -7,11 +7,9 @@ float32 that ONNX Runtime carries out once, when it opens the file: half the siz
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +18,7 @@ import torch
 
 from carpal.errors import ConfigError, WeightsError
 from carpal.inference.eager import Deployed
-from carpal.inference.info import WeightsInfo, read_info, sha256_of, sidecar_of
+from carpal.inference.info import WeightsInfo, put_in_place, read_info, sidecar_of
 from carpal.inference.parity import EXACT, STORED, measure
 from carpal.model.alanet import REGION_COUNT
 from carpal.model.weights import load
@@ -67,7 +65,7 @@ def export(
         "parity": parity | {"torch": torch.__version__},
         "licence": LICENCE,
     }
-    _put_in_place(out, content, sidecar)
+    put_in_place(out, content, sidecar)
     return read_info(out)
 
 
@@ -185,19 +183,3 @@ def _check_out(source: Path, out: Path, storage: str) -> None:
             f"{out} would overwrite {sidecar_of(source)} - that is the sidecar of {source.name} - "
             "choose another stem or folder"
         )
-
-
-def _put_in_place(out: Path, content: bytes, sidecar: Mapping[str, Any]) -> None:
-    """Both files are whole before either is in its place."""
-    partial, partial_sidecar = out.with_suffix(".onnx.partial"), out.with_suffix(".json.partial")
-    try:
-        partial.write_bytes(content)
-        text = json.dumps({**sidecar, "sha256": sha256_of(partial)}, indent=2, ensure_ascii=False) + "\n"
-        partial_sidecar.write_text(text, encoding="utf-8")
-        os.replace(partial, out)
-        os.replace(partial_sidecar, sidecar_of(out))
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written - {error.strerror} - choose another place") from error
-    finally:
-        partial.unlink(missing_ok=True)
-        partial_sidecar.unlink(missing_ok=True)

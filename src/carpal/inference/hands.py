@@ -29,7 +29,7 @@ def read_frame(radiograph: Radiograph, sex: Sex, engine: Engine) -> list[Assessm
     """One assessment for each hand in the frame. Two hands whose ages differ beyond their intervals are flagged."""
     halves = two_hands.split(radiograph.pixels_HW)
     if halves is None:
-        return [assess(radiograph, sex, engine)]
+        return [assess(radiograph, sex, engine, one_hand=True)]
     hands = [_read_half(radiograph, half, sex, engine) for half in halves]
     warning = difference(*hands)
     return [replace(hand, warnings=(*hand.warnings, *warning)) for hand in hands]

@@ -10,18 +10,22 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from carpal.errors import WeightsError
+from carpal.errors import ConfigError, WeightsError
 from carpal.trust.intervals import Calibration
 from carpal.types import ModelId
 
 RELEASED: Final = Path(__file__).parent.parent / "released"
 """The weights that come with the package, each as `<name>.onnx` and `<name>.json`."""
 SUFFIXES: Final = {".onnx": "onnx", ".safetensors": "torch"}
-"""Which backend reads which file."""
+"""Which backend reads which file, if none is named."""
+BACKENDS: Final = ("onnx", "openvino", "torch")
+PRECISIONS: Final = ("fp32", "int8")
+INT8: Final = ".int8"
+"""Released int8 weights are `<name>.int8.onnx`, beside the `<name>.onnx` that they were quantised from."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,19 @@ class WeightsInfo:
     """What gives each age its interval; None where nobody fitted it."""
     refusal: Mapping[str, Any] = field(default_factory=dict)
     """The limits beyond which an image gets no age (`trust/limits.py`), and how they were fitted."""
+    precision: str = "fp32"
+    """The arithmetic of this file: "fp32" or "int8"."""
+    default_precision: str = "fp32"
+    """The arithmetic to use where nobody asks for another."""
+    int8: str = ""
+    """The file beside this one that holds the same network in int8, where there is one."""
+    quantised: Mapping[str, Any] = field(default_factory=dict)
+    """How an int8 file was made, from which file, and what its gate measured (`evaluation/quantised.py`)."""
 
     @property
     def model(self) -> ModelId:
         """What every assessment states about its weights."""
-        return ModelId(self.name, self.version, self.sha256)
+        return ModelId(self.name, self.version, self.sha256, self.backend, self.precision)
 
     @property
     def backend(self) -> str:
@@ -58,15 +70,15 @@ class WeightsInfo:
         return SUFFIXES[self.path.suffix]
 
     def as_dict(self) -> dict[str, Any]:
-        """The sidecar's content, with the file's path and size in bytes."""
+        """The sidecar's content, with the file's path, its size in bytes and the backend that reads it by itself."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         calibration = {} if self.calibration is None else self.calibration.as_dict()
-        return values | {"path": str(self.path), "calibration": calibration}
+        return values | {"path": str(self.path), "calibration": calibration, "backend": self.backend}
 
 
 def released_names() -> list[str]:
     """The names that `open_engine` knows without a path."""
-    return sorted(path.stem for path in RELEASED.glob("*.onnx"))
+    return sorted(path.stem for path in RELEASED.glob("*.onnx") if not path.stem.endswith(INT8))
 
 
 def resolve(weights: str | Path) -> Path:
@@ -97,10 +109,32 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_info(weights: str | Path) -> WeightsInfo:
-    """Finds a weights file, reads its sidecar, checks its hash. Raises WeightsError."""
+def read_info(weights: str | Path, precision: str | None = "fp32") -> WeightsInfo:
+    """Finds a weights file, reads its sidecar, checks its hash. Raises WeightsError.
+
+    `precision` "int8" leads to the int8 file that the sidecar names, None to what the sidecar prefers. Intervals and
+    limits are always those of the file that was named.
+    """
     path = resolve(weights)
     values = _read_sidecar(path)
+    own = values.get("precision", "fp32")
+    wanted = precision or (own if own == "int8" else values.get("default_precision", "fp32"))
+    if wanted == own or own == "int8":
+        return _read_file(path, values)
+    if not values.get("int8"):
+        raise WeightsError(f"{path.name} has no int8 form - its sidecar names none - make it with `carpal quantize`")
+    other = path.with_name(str(values["int8"]))
+    if not other.is_file():
+        raise WeightsError(f"{other} is missing - {sidecar_of(path).name} names it - copy it, or use --precision fp32")
+    integers = _read_file(other, _read_sidecar(other))
+    if integers.quantised.get("source") != values["sha256"]:
+        raise WeightsError(f"{other} was made from another {path.name} - run `carpal quantize` again")
+    own_calibration = Calibration.from_dict(values["calibration"]) if values.get("calibration") else None
+    return replace(integers, calibration=own_calibration, refusal=values.get("refusal", {}))
+
+
+def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
+    """What a sidecar with these values says of its file, after the hash was checked."""
     found = sha256_of(path)
     if found != values["sha256"]:
         raise WeightsError(
@@ -124,6 +158,10 @@ def read_info(weights: str | Path) -> WeightsInfo:
             licence=str(values.get("licence", "")),
             calibration=Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
             refusal=values.get("refusal", {}),
+            precision=str(values.get("precision", "fp32")),
+            default_precision=str(values.get("default_precision", "fp32")),
+            int8=str(values.get("int8", "")),
+            quantised=values.get("quantised", {}),
         )
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(f"{sidecar_of(path)} holds a value of the wrong kind - {error} - export again") from error
@@ -134,8 +172,13 @@ def write_calibration(weights: str | Path, calibration: Calibration) -> Path:
 
     The weights file itself and every other field stay as they are. Raises WeightsError.
     """
-    sidecar = sidecar_of(read_info(weights).path)
-    values = json.loads(sidecar.read_text(encoding="utf-8")) | {"calibration": calibration.as_dict()}
+    return update_sidecar(read_info(weights).path, {"calibration": calibration.as_dict()})
+
+
+def update_sidecar(path: Path, fields: Mapping[str, Any]) -> Path:
+    """Writes these fields into a weights file's sidecar and leaves the others; returns its path."""
+    sidecar = sidecar_of(path)
+    values = json.loads(sidecar.read_text(encoding="utf-8")) | fields
     partial = sidecar.with_name(f".{sidecar.name}.partial")
     try:
         partial.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -146,6 +189,22 @@ def write_calibration(weights: str | Path, calibration: Calibration) -> Path:
             f"The sidecar {sidecar} cannot be written - {error.strerror} - copy weights and sidecar elsewhere"
         ) from error
     return sidecar
+
+
+def put_in_place(out: Path, content: bytes, sidecar: Mapping[str, Any]) -> None:
+    """Writes an ONNX file and its sidecar; both are whole before either is in its place. Raises ConfigError."""
+    partial, partial_sidecar = out.with_suffix(".onnx.partial"), out.with_suffix(".json.partial")
+    try:
+        partial.write_bytes(content)
+        text = json.dumps({**sidecar, "sha256": sha256_of(partial)}, indent=2, ensure_ascii=False) + "\n"
+        partial_sidecar.write_text(text, encoding="utf-8")
+        os.replace(partial, out)
+        os.replace(partial_sidecar, sidecar_of(out))
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written - {error.strerror} - choose another place") from error
+    finally:
+        partial.unlink(missing_ok=True)
+        partial_sidecar.unlink(missing_ok=True)
 
 
 def has_regions(architecture: Mapping[str, Any]) -> bool:

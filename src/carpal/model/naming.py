@@ -73,7 +73,8 @@ def best_pose(worth_BAR: Tensor, centres_BAR2: Tensor, long_side: float) -> tupl
     through_BHRR2 = centres_BRC2[:, None, :, 0, None] + (poses_HR2[:, None] - poses_HR2[:, :, None])
     places_BPR2 = through_BHRR2.flatten(1, 2)  # P: every pose through every name's best candidate
     spread_P = (POSE_SPREAD * radius_H).repeat_interleave(poses_HR2.shape[1])
-    distance_BPRC = (places_BPR2[:, :, :, None] - centres_BRC2[:, None]).square().sum(-1)
+    away_BPRC = [places_BPR2[..., None, axis] - centres_BRC2[:, None, :, :, axis] for axis in (0, 1)]
+    distance_BPRC = away_BPRC[0].square() + away_BPRC[1].square()
     support_BPRC = worth_BRC[:, None] - distance_BPRC / (2 * spread_P**2)[:, None, None]
     best_B = support_BPRC.amax(-1).clamp(min=WORST).sum(-1).argmax(1)
     picked_BR2 = places_BPR2.gather(1, best_B[:, None, None, None].expand(-1, 1, *places_BPR2.shape[2:]))[:, 0]

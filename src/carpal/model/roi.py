@@ -6,7 +6,6 @@ Letters: B batch, A anchors, R regions, C channels, H W cells of the feature map
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from carpal.model import boxes
@@ -42,19 +41,33 @@ def roi_align(features_BCHW: Tensor, boxes_BR4: Tensor, side: int, stride: int) 
     """Features (B, R, C, side, side) of boxes in image pixels: the mean of 2x2 bilinear samples in each bin.
 
     ROIAlign of He et al. 2017 (aligned, sampling ratio 2). Boxes must lie inside the image (clip them first): samples
-    beyond the border take the border's value.
+    beyond the border take the border's value. The samples form a grid, so two small matrix products, one for each
+    axis, do the work of sampling: ONNX Runtime takes an eighth of the time of GridSample for them.
     """
     batch, channels, height, width = features_BCHW.shape
-    regions, points = boxes_BR4.shape[1], side * SAMPLES_PER_BIN
-    steps_P = (torch.arange(points, device=boxes_BR4.device, dtype=boxes_BR4.dtype) + 0.5) / points
+    regions = boxes_BR4.shape[1]
     x1, y1, x2, y2 = boxes_BR4.unbind(-1)
-    x_BRP = (x1[..., None] + (x2 - x1)[..., None] * steps_P) * (2.0 / (width * stride)) - 1.0
-    y_BRP = (y1[..., None] + (y2 - y1)[..., None] * steps_P) * (2.0 / (height * stride)) - 1.0
-    shape = (batch, regions, points, points)
-    grid = torch.stack([x_BRP[:, :, None, :].expand(shape), y_BRP[:, :, :, None].expand(shape)], dim=-1)
-    sampled = F.grid_sample(features_BCHW, grid.flatten(1, 2), padding_mode="border", align_corners=False)
-    bins = sampled.reshape(batch, channels, regions, side, SAMPLES_PER_BIN, side, SAMPLES_PER_BIN)
-    return bins.mean(dim=(4, 6)).transpose(1, 2)
+    across_BRSW = _bins(x1 / stride, x2 / stride, side, width)
+    down_BRSH = _bins(y1 / stride, y2 / stride, side, height)
+    rows_BXN = features_BCHW.reshape(batch, channels * height, width) @ across_BRSW.flatten(1, 2).transpose(1, 2)
+    rows_BCHRS = rows_BXN.reshape(batch, channels, height, regions, side)
+    columns_BRHX = rows_BCHRS.permute(0, 3, 2, 1, 4).reshape(batch, regions, height, channels * side)
+    bins_BRSCS = (down_BRSH @ columns_BRHX).reshape(batch, regions, side, channels, side)
+    return bins_BRSCS.transpose(2, 3)
+
+
+def _bins(first_BR: Tensor, last_BR: Tensor, side: int, cells: int) -> Tensor:
+    """How much each of `cells` cells of one axis counts in each bin between two places (in cells): (B, R, side, cells).
+
+    A bilinear sample counts the two cells around it, the nearer one more; a bin is the mean of its samples.
+    """
+    points = side * SAMPLES_PER_BIN
+    steps_P = (torch.arange(points, device=first_BR.device, dtype=first_BR.dtype) + 0.5) / points
+    place_BRP = first_BR[..., None] + (last_BR - first_BR)[..., None] * steps_P - 0.5
+    place_BRP = place_BRP.clamp(0, cells - 1)
+    cell_W = torch.arange(cells, device=first_BR.device, dtype=first_BR.dtype)
+    weight_BRPW = (1 - (place_BRP[..., None] - cell_W).abs()).clamp(min=0)
+    return weight_BRPW.reshape(*first_BR.shape, side, SAMPLES_PER_BIN, cells).mean(3)
 
 
 class RoiHead(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,7 +109,7 @@ def _entry(
         "regions": regions,
         "warnings": warnings,
         "refused": None if refused is None else {"code": refused.code, "message": refused.message},
-        "model": {"name": model.name, "version": model.version, "sha256": model.sha256},
+        "model": asdict(model),
         "carpal": carpal.__version__,
         "site": site,
     }

@@ -79,11 +79,19 @@ class Findings:
     def parameters(self) -> tuple[str, ...]:
         """What else identifies the computation: the weights' hash, the software, the sex it was told."""
         sex = "not stated" if self.sex is None else str(self.sex)
-        named = (f"weights SHA-256 {self.model.sha256}", f"software carpal {carpal.__version__}", f"sex {sex}")
+        named = (f"weights SHA-256 {self.model.sha256}", f"software carpal {carpal.__version__}", *self._computed)
+        named = (*named, f"sex {sex}")
         if self.site is None:
             return named
         raw = "" if self.raw_months is None else f", age before it {self.raw_months:.1f} months"
         return (*named, f"calibration {self.site}{raw}")
+
+    @property
+    def _computed(self) -> tuple[str, ...]:
+        """Precision and runtime, where they are not the reference's."""
+        model = self.model
+        reference = (model.backend, model.precision) == ("onnx", "fp32")
+        return () if reference else (f"computed in {model.precision} by {model.backend}",)
 
     @property
     def summary(self) -> str:

@@ -129,11 +129,13 @@ class RefusalOut(BaseModel):
 
 
 class ModelOut(BaseModel):
-    """The weights that answered."""
+    """The weights that answered, and the runtime and arithmetic that computed them."""
 
     name: str
     version: str
     sha256: str
+    backend: str = "onnx"
+    precision: str = "fp32"
 
 
 class SiteOut(BaseModel):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from carpal.errors import ConfigError
+from carpal.inference.info import BACKENDS, PRECISIONS
 from carpal.service.jobs import Limits
 
 OBJECTS: Final = ("sr", "capture", "gsps", "pdf")
@@ -65,6 +66,7 @@ class Reading:
 
     weights: str = "alanet"
     backend: str = "onnx"
+    precision: str = ""
     calibration: str = ""
     unknown_sex: str = "both"
     threads: int = 1
@@ -268,7 +270,11 @@ def _check_listen(config: NodeConfig) -> None:
 def _check_limits(config: NodeConfig) -> None:
     for name, value in dataclasses.asdict(config.limits).items():
         _need(value >= 0 if name == "min_free_mb" else value > 0, f"[limits] {name}", value, "above 0")
-    _need(config.reading.backend in ("onnx", "torch"), "[reading] backend", config.reading.backend, '"onnx" or "torch"')
+    backend, precision = config.reading.backend, config.reading.precision
+    _need(backend in BACKENDS, "[reading] backend", backend, " or ".join(f'"{name}"' for name in BACKENDS))
+    _need(
+        precision in ("", *PRECISIONS), "[reading] precision", precision, '"fp32", "int8", or "" for the weights\' own'
+    )
     unknown_sex = config.reading.unknown_sex
     _need(unknown_sex in UNKNOWN_SEX, "[reading] unknown_sex", unknown_sex, '"both" or "refuse"')
     _need(config.reading.threads > 0, "[reading] threads", config.reading.threads, "1 or more")

@@ -95,11 +95,12 @@ def _folder(config: NodeConfig) -> str:
 
 def _weights(config: NodeConfig) -> str:
     reading = config.reading
-    engine = open_engine(reading.weights, reading.backend, reading.threads)
+    engine = open_engine(reading.weights, reading.backend, reading.threads, reading.precision or None)
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
-    site = open_site(config, engine.model.sha256)
+    model, site = engine.model, open_site(config, engine.model.sha256)
     calibrated = "" if site is None else f", calibrated by {site.label}"
-    return f"{engine.model.name} {engine.model.version}, {engine.model.sha256[:16]}, reads{calibrated}"
+    runs = f"reads in {model.precision} by {model.backend}"
+    return f"{model.name} {model.version}, {model.sha256[:16]}, {runs}{calibrated}"
 
 
 def _codecs(_: NodeConfig) -> str:

@@ -166,6 +166,7 @@ def _settings(config: NodeConfig) -> dict[str, Any]:
     return {
         "weights": reading.weights,
         "backend": reading.backend,
+        "precision": reading.precision or None,
         "threads": reading.threads,
         "calibration": reading.calibration,
         "unknown_sex": reading.unknown_sex,

@@ -170,7 +170,7 @@ def _limit_memory(more: int) -> None:
 
 def open_reading(settings: dict[str, Any]) -> Reading:
     """Loads the network, reads a blank picture once so that all it needs is there, and imports what a report takes."""
-    engine = open_engine(settings["weights"], settings["backend"], settings["threads"])
+    engine = open_engine(settings["weights"], settings["backend"], settings["threads"], settings["precision"])
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
     reading = Reading(settings, engine)
     for module in ("carpal.imaging.dicom", "carpal.report.forms", "pydicom.pixels"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import anyio
@@ -214,7 +215,7 @@ def _job(desk: Desk, study: Study, user: User) -> JobOut:
 
 def _model(desk: Desk) -> ModelOut:
     model = desk.studies.engine.model
-    return ModelOut(name=model.name, version=model.version, sha256=model.sha256)
+    return ModelOut(**asdict(model))
 
 
 def _reading(reading: Reading) -> ReadingOut:

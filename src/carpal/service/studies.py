@@ -129,7 +129,7 @@ class Studies:
     def queue(self, study: Study) -> Study:
         """Queues a study whose sex is known; the same question is never asked twice."""
         assert study.sex is not None
-        key = ":".join((study.id, study.sex, self.engine.model.sha256, *([self.site.label] if self.site else [])))
+        key = ":".join((study.id, study.sex, self.engine.model.identity, *([self.site.label] if self.site else [])))
         meta = {"study": study.id, "sex": study.sex}
         job = self.jobs.put(study.id.encode(), key, KIND, study.owner, meta)
         self._wake.set()

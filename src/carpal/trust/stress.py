@@ -58,6 +58,7 @@ def run(
     clinical: bool = False,
     weights: str | Path = "alanet",
     backend: str = "onnx",
+    precision: str | None = None,
     engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Reads `limit` labelled radiographs (all where None, else a seeded choice) under every distortion.
@@ -71,7 +72,7 @@ def run(
     files = labels.find_images(images, rows, table)
     _make_folder(out)
     started = time.monotonic()
-    engine = engine or open_engine(weights, backend, threads=1)
+    engine = engine or open_engine(weights, backend, 1, precision)
     cases = [(read_radiograph(files[row.id]), Sex.MALE if row.male else Sex.FEMALE, row.boneage) for row in rows]
     report = {
         "n": len(cases),
