@@ -9,30 +9,34 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from carpal.baselines.protocol import System
+from carpal.baselines.registry import load
 from carpal.inference.engine import Reading, check_input, need_finite
 from carpal.inference.info import WeightsInfo, has_regions
 from carpal.model import ordinal
 from carpal.model.alanet import ALANet
-from carpal.model.weights import load
 from carpal.trust.limits import Limits
 from carpal.types import ModelId
 
 
 class Deployed(nn.Module):
-    """ALA-Net as it is used: grey values and sex in, months and regions out.
+    """A network as it is used: grey values and sex in, months and regions out.
 
     `image` (B, 1, H, W), 0..255, and `male` (B), both float. Returns months (B), probabilities (B, 228) and, where the
     network names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17) and each region's months (B, 17); it
-    then also takes `given_boxes` (B, 17, 4) that replace its own, NaN for those that it is to find itself.
+    then also takes `given_boxes` (B, 17, 4) that replace its own, NaN for those that it is to find itself. A comparison
+    system answers with months and probabilities alone, whatever regions it uses inside.
     """
 
-    def __init__(self, network: ALANet) -> None:
+    def __init__(self, network: ALANet | System) -> None:
         super().__init__()
         self.network = network.eval()
         self.regions = has_regions(vars(network.config))
 
     def forward(self, image: Tensor, male: Tensor, given_boxes: Tensor | None = None) -> tuple[Tensor, ...]:
         output = self.network(image.float(), male, given_boxes)
+        if isinstance(self.network, System):
+            return output.months_B, output.above_BK
         probabilities_BK = torch.sigmoid(output.logits_BK)
         results: tuple[Tensor, ...] = (probabilities_BK.sum(-1), probabilities_BK)
         if self.regions:

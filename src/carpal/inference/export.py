@@ -18,12 +18,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from carpal.baselines.registry import load
 from carpal.errors import ConfigError, WeightsError
 from carpal.inference.eager import Deployed
 from carpal.inference.info import WeightsInfo, read_info, sha256_of, sidecar_of
 from carpal.inference.parity import EXACT, STORED, measure
 from carpal.model.alanet import REGION_COUNT
-from carpal.model.weights import load
 
 OPSET: Final = 18
 HALVED_FROM: Final = 1024
