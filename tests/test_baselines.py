@@ -61,6 +61,16 @@ def drawn_hands() -> tuple[Tensor, Tensor, losses.Targets]:
     return image_B1HW, torch.tensor([float(hand.sex is Sex.MALE) for hand in hands]), target
 
 
+def settled(model: System) -> System:
+    """The system in evaluation mode, its batch norms with the statistics of the drawn hands and not of nothing."""
+    norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = None  # the plain mean over what it sees
+    with torch.no_grad():
+        model.train()(*drawn_hands()[:2])
+    return model.eval()
+
+
 def loss_of(model: System, prediction: Prediction, months_B: Tensor) -> Tensor:
     return torch.stack([value_B.mean() for value_B in model.terms(prediction, months_B).values()]).sum()
 
@@ -114,7 +124,7 @@ def test_the_loss_falls_on_eight_drawn_hands(name: str) -> None:
 
 @every_system
 def test_a_batch_of_two_equals_two_batches_of_one(name: str) -> None:
-    model = system(name).eval()
+    model = settled(system(name))
     image_B1HW, male_B, _ = noise(96, 96)
     with torch.no_grad():
         both = model(image_B1HW, male_B).months_B
@@ -170,7 +180,7 @@ def test_the_untrained_system_answers_the_training_ages(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_POINTS)
 def test_given_points_replace_the_detected_ones(name: str) -> None:
-    model = system(name).eval()
+    model = settled(system(name))
     image_B1HW, male_B, target = drawn_hands()
     truth_BR4 = boxes.centred(target.points_BR2, 12)
     some_BR4 = truth_BR4.clone()

@@ -176,6 +176,7 @@ def run_evaluate(arguments: Namespace) -> int:
         weights=arguments.weights,
         backend=arguments.backend,
         may_refuse=not arguments.no_refusal,
+        given_regions=arguments.given_regions,
     )
     print(run.summary(report))
     return run.exit_code(report)

@@ -37,9 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    from carpal.cli import calibrate, deidentify, node, serve, trust  # they need `command` of this module
+    from carpal.cli import calibrate, compare, deidentify, node, serve, trust  # they need `command` of this module
 
-    for module in (calibrate, deidentify, trust, serve, node):
+    for module in (calibrate, compare, deidentify, trust, serve, node):
         module.add(commands)
     return parser
 
@@ -131,6 +131,9 @@ def _evaluate(commands: Any) -> None:
     _path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
     _path(group, "--regions", "CSV", "table of points, as rois17_points.csv: also measure the regions")
     group.add_argument("--no-refusal", action="store_true", help="read the images that would be refused, too")
+    group.add_argument(
+        "--given-regions", action="store_true", help="read the annotated hands alone, with the regions of --regions"
+    )
     group = parser.add_argument_group("output")
     _path(group, "--out", "DIR", "folder for the results", required=True)
     add_network(parser)

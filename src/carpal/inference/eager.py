@@ -57,12 +57,23 @@ class EagerEngine:
             torch.set_num_threads(threads)
         network, _ = load(info.path)
         self._network = Deployed(network)
+        points = isinstance(network, System) and network.starts_from == "detector"
+        self.takes_regions = points or self._network.regions
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
         given_BR4 = None if boxes_R4 is None else boxes_R4[None]
         months_1, *rest = run_eager(self._network, image_HW[None, None], np.array([male], np.float32), given_BR4)
         return need_finite(Reading(float(months_1[0]), *(value[0] for value in rest)), self._source)
+
+    def propose(self, image_HW: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """The 17 boxes (R, 4) in prepared pixels and their scores (R) of a network of any kind that proposes some."""
+        check_input(image_HW)
+        with torch.inference_mode():
+            output = self._network.network(torch.from_numpy(image_HW[None, None].copy()).float(), torch.zeros(1))
+        if output.boxes_BR4 is None or output.scores_BR is None:
+            return None
+        return output.boxes_BR4[0].numpy(), output.scores_BR[0].numpy()
 
 
 def run_eager(

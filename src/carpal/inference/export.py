@@ -63,6 +63,7 @@ def export(
         "training": meta.get("training", {}),
         "storage": storage,
         "parity": parity | {"torch": torch.__version__},
+        "cost": cost(deployed, long_side),
         "licence": LICENCE,
     }
     _put_in_place(out, content, sidecar)
@@ -114,6 +115,20 @@ def to_onnx(deployed: Deployed, long_side: int) -> bytes:
     strip(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def cost(deployed: Deployed, long_side: int) -> dict[str, Any]:
+    """The network's parameters, and the FLOPs of one image of the usual aspect (two for a multiplication and addition).
+
+    PyTorch's own counter: convolutions and matrix products, which are nearly all.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    height, width = long_side, max(32, long_side * 3 // 4 // 32 * 32)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        deployed(torch.zeros(1, 1, height, width), torch.zeros(1))
+    parameters = sum(p.numel() for p in deployed.network.parameters())
+    return {"parameters": parameters, "flops": counter.get_total_flops(), "flops_at": [height, width]}
 
 
 _DIMENSIONS: Final = {"batch": 1024, "rows": 128, "columns": 128}

@@ -35,6 +35,7 @@ class OnnxEngine:
         self._session = open_session(str(info.path), threads)
         self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]
         check_contract(self._session, str(info.path), self._outputs)
+        self.takes_regions = "boxes" in self._outputs
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
