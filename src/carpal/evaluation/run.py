@@ -97,15 +97,13 @@ def evaluate(
     _make_folder(out)
     stated: dict[str, Any] = {}
     if engine is None:
-        from carpal.inference.engine import open_engine
-
-        engine, stated = open_engine(weights, backend), _weights(weights)
+        engine, stated = _open(weights, backend)
     if given_regions:
         rows = proposals.need_given(rows, references, engine)
     readings = read_all(rows, files, references, engine, may_refuse, given_regions)
-    report = _report(readings, engine, regions is not None)
     command = _command(images, table, out, regions, weights, backend, may_refuse, given_regions)
-    report |= {"weights": stated, "given_regions": given_regions, "command": command}
+    stated = {"weights": stated, "given_regions": given_regions, "command": command}
+    report = _report(readings, engine, regions is not None) | stated
     _write(out, readings, report)
     return report
 
@@ -131,17 +129,14 @@ def _regions(readings: Readings) -> dict[str, Any]:
     return boxes.score(readings.hands) | {"n": len(hands), "agnostic": proposals.score(hands)}
 
 
-def _weights(weights: str | Path) -> dict[str, Any]:
-    """What the sidecar says of how the weights came to be, for `carpal compare`."""
+def _open(weights: str | Path, backend: str) -> tuple[Engine, dict[str, Any]]:
+    """The engine, and what the sidecar says of how its weights came to be, for `carpal compare`."""
+    from carpal.inference.engine import open_engine
     from carpal.inference.info import read_info
 
     info = read_info(weights)
-    return {
-        "path": str(info.path.resolve()),
-        "architecture": info.architecture,
-        "training": info.training,
-        "cost": info.cost,
-    }
+    stated = {name: dict(getattr(info, name)) for name in ("architecture", "training", "cost")}
+    return open_engine(weights, backend), {"path": str(info.path.resolve()), **stated}
 
 
 def exit_code(report: dict[str, Any]) -> int:
