@@ -69,6 +69,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--holdout", default="0,1", help="folds that nothing is trained on (default: 0,1)")
     parser.add_argument("--long-side", type=int, default=96)
+    parser.add_argument(
+        "--width", type=int, default=64, help="channels, 64 is the published network; 8 to try the chain"
+    )
     parser.add_argument("--steps", type=int, default=600, help="of 32 examples, for every system (default: 600)")
     parser.add_argument("--seeds", type=int, default=2, help="runs of ALA-Net and its ablations (default: 2)")
     parser.add_argument("--only", nargs="+", choices=ALL, help="these systems alone")
@@ -108,6 +111,7 @@ def training(options: argparse.Namespace, name: str, seed: int, run: Path) -> li
     settings = BUDGET | {
         "model.long_side": str(side),
         "model.box_size": str(side // 8),
+        "model.width": str(options.width),
         "schedule.steps": str(options.steps),
         "schedule.warmup": str(max(1, options.steps // 20)),
         "data.holdout": options.holdout,
@@ -123,7 +127,7 @@ def training(options: argparse.Namespace, name: str, seed: int, run: Path) -> li
         detector = options.out / "runs" / "alanet-0" / "alanet.safetensors"
         if not detector.is_file():
             sys.exit(f"{name} needs the region detector of ALA-Net at {detector}: run --only alanet first.")
-        settings["start"] = str(detector)
+        settings |= {"start": str(detector), "model.detector_width": str(options.width)}
     words = [f"--set={key}={value}" for key, value in settings.items()] + [f"--set={item}" for item in options.set]
     return ["train", name, "--data", *options.data, "--out", str(run), "--resume", *words]
 

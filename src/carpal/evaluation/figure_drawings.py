@@ -73,7 +73,8 @@ def calibration(above_NK: NDArray[np.float64], boneage_N: NDArray[np.float64], p
     axes.plot(predicted_B, observed_B, marker="o", color="#0072b2", linewidth=1.6, label="the network")
     for x, y, count in zip(predicted_B, observed_B, count_B, strict=True):
         axes.annotate(f"{count:,}", (x, y), xytext=(6, -12), textcoords="offset points", color=FAINT, fontsize=7)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="P(age > k) as predicted", ylabel="Share of hands whose age was above k")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel="P(age > k) as predicted")
+    axes.set_ylabel("Share of hands whose age was above k")
     _title(axes, "Calibration of the ranks", f"n = {len(boneage_N)} hands x 228 ranks; numbers are hand-rank pairs")
     axes.legend(loc="upper left", frameon=False)
     figure.savefig(path)

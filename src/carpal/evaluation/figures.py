@@ -98,7 +98,7 @@ def _draw(read: Sequence[tuple[labels.Label, Assessment]], kept: Sequence[Case],
     )
     written = []
     if kept:
-        figure_drawings.points_and_boxes(kept[0], out / FIGURE_1)
+        figure_drawings.points_and_boxes(max(kept, key=_annotated), out / FIGURE_1)
         written.append(out / FIGURE_1)
     if kept and kept[0].assessment.regions:
         figure_drawings.case_study(kept, out / FIGURE_3)
@@ -114,3 +114,8 @@ def _draw(read: Sequence[tuple[labels.Label, Assessment]], kept: Sequence[Case],
         figure_drawings.region_ages(region_NR, predictions, out / REGION_AGES)
         written.append(out / REGION_AGES)
     return written
+
+
+def _annotated(case: Case) -> int:
+    """How many of a case's regions are annotated."""
+    return 0 if case.annotated_R4 is None else int(np.isfinite(case.annotated_R4[:, 0]).sum())
