@@ -60,5 +60,5 @@ class BoNet(System):
         scale_4 = last_BCHW.new_zeros(4, dtype=torch.float32)
         scale_4 = torch.stack([scale_4[0], scale_4[1], scale_4[2] + width, scale_4[3] + height]) * STRIDE
         with protocol.full_precision(last_BCHW.device):
-            whole_B14 = scale_4.expand(len(last_BCHW), 1, 4)
+            whole_B14 = scale_4.expand(last_BCHW.shape[0], 1, 4)  # `len` would fix the batch of an exported file
             return roi.roi_align(last_BCHW.float(), whole_B14, self.config.head_side, STRIDE)[:, 0]

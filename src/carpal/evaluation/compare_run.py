@@ -44,7 +44,8 @@ def _latency(runs: Sequence[compare.Evaluation], out: Path, rounds: int) -> dict
     """Milliseconds by row: measured now, or as measured before."""
     path = out / LATENCY
     if rounds:
-        paths = {run.row: Path(run.weights["path"]) for run in runs if run.weights.get("path")}
+        timed = {*compare.TABLE_1, *compare.TABLE_3}
+        paths = {run.row: Path(run.weights["path"]) for run in runs if run.row in timed and run.weights.get("path")}
         measured: dict[str, Any] = compare_latency.measure(paths, rounds)
         path.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": {}}
