@@ -37,6 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.quantised": BASE | {"inference", "imaging", "data"},
     "evaluation.run": BASE | {"inference", "imaging", "data", "trust"},
     "evaluation.gallery": BASE | {"imaging", "report"},
+    "evaluation.proposals": BASE | {"imaging", "data", "model"},  # model.mean_hand, which needs no torch
+    "evaluation.compare_latency": BASE | {"inference"},
+    "evaluation.figures": BASE | {"inference", "imaging", "data"},
     "evaluation.intervals": BASE | {"data", "trust"},
     "evaluation.calibrate": BASE | {"inference", "imaging", "data", "trust"},
     "inference": BASE | {"imaging", "trust"},

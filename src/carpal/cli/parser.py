@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import carpal
-from carpal.cli import batch, calibrate, deidentify, node, quantize, reports, serve, trust
+from carpal.cli import batch, calibrate, compare, deidentify, node, quantize, reports, serve, trust
 from carpal.cli.words import NOTICE, WIDTH, Help, add_network, add_path, command
 
 
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    for module in (quantize, calibrate, deidentify, trust, serve, node):
+    for module in (quantize, calibrate, compare, deidentify, trust, serve, node):
         module.add(commands)
     return parser
 
@@ -79,6 +79,9 @@ def _evaluate(commands: Any) -> None:
     add_path(group, "--labels", "CSV", "table with the columns id,boneage,male (months; 1 or 0)", required=True)
     add_path(group, "--regions", "CSV", "table of points, as rois17_points.csv: also measure the regions")
     group.add_argument("--no-refusal", action="store_true", help="read the images that would be refused, too")
+    group.add_argument(
+        "--given-regions", action="store_true", help="read the annotated hands alone, with the regions of --regions"
+    )
     group = parser.add_argument_group("output")
     add_path(group, "--out", "DIR", "folder for the results", required=True)
     add_network(parser)

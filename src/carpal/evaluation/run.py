@@ -20,7 +20,7 @@ import numpy as np
 
 import carpal
 from carpal.errors import BackendError, CarpalError, ConfigError, InputError
-from carpal.evaluation import age, boxes, gallery, intervals, labels, plots
+from carpal.evaluation import age, boxes, gallery, intervals, labels, plots, proposals
 from carpal.evaluation.boxes import percent
 from carpal.imaging.read import read_radiograph
 from carpal.trust.reasons import REASONS
@@ -50,6 +50,8 @@ class Readings:
     read: list[labels.Label] = field(default_factory=list)
     assessments: list[Assessment] = field(default_factory=list)
     hands: list[boxes.Hand] = field(default_factory=list)
+    unnamed: list[boxes.Hand] = field(default_factory=list)
+    """Annotated hands as a network without names finds them: boxes in no order."""
     failures: list[Failure] = field(default_factory=list)
     refused: list[Failure] = field(default_factory=list)
     """Read well, but no radiograph that an age may be given for; no failure."""
@@ -76,6 +78,7 @@ def evaluate(
     precision: str | None = None,
     engine: Engine | None = None,
     may_refuse: bool = True,
+    given_regions: bool = False,
 ) -> dict[str, Any]:
     """Reads every labelled radiograph and writes predictions.csv, report.json and plots to `out`; returns the report.
 
@@ -84,22 +87,25 @@ def evaluate(
     `table` has id,boneage,male (or an official file's names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions`
     points as in rois17_points.csv. `engine` takes the place of `weights`, `backend` and `precision`. `exit_code` of
     the report says what the command should return. A radiograph that is refused has no line in predictions.csv and
-    counts in `n_refused`; `may_refuse=False` reads it all the same. Raises DataError, ConfigError, WeightsError,
-    BackendError before anything is read.
+    counts in `n_refused`; `may_refuse=False` reads it all the same. `given_regions` reads only the hands that
+    `regions` knows, with the annotated regions in place of those that the network would find. Raises DataError,
+    ConfigError, WeightsError, BackendError before anything is read.
     """
     _check_installed(regions is not None)
     rows = labels.read_labels(table)
     files = labels.find_images(images, rows, table)
     references = labels.read_references(regions, files) if regions else {}
     _make_folder(out)
+    stated: dict[str, Any] = {}
     if engine is None:
-        from carpal.inference.engine import open_engine
-
-        engine = open_engine(weights, backend, None, precision)
-    readings = read_all(rows, files, references, engine, may_refuse)
-    report = _report(readings, engine, regions is not None)
-    words = _command(images, table, out, regions, weights, backend, may_refuse)
-    report["command"] = words if precision is None else f"{words} --precision {precision}"
+        engine, stated = _open(weights, backend, precision)
+    if given_regions:
+        rows = proposals.need_given(rows, references, engine)
+    readings = read_all(rows, files, references, engine, may_refuse, given_regions)
+    words = _command(images, table, out, regions, weights, backend, may_refuse, given_regions)
+    command = words if precision is None else f"{words} --precision {precision}"
+    stated = {"weights": stated, "given_regions": given_regions, "command": command}
+    report = _report(readings, engine, regions is not None) | stated
     _write(out, readings, report)
     if readings.read:
         gallery.draw(readings.read, readings.assessments, files, out / GALLERY)
@@ -110,7 +116,7 @@ def _report(readings: Readings, engine: Engine, with_regions: bool) -> dict[str,
     """Everything of report.json but the command."""
     return {
         **_age_report(readings.predictions),
-        "regions": boxes.score(readings.hands) if with_regions else None,
+        "regions": _regions(readings) if with_regions else None,
         "interval": intervals.report(engine.calibration, readings.read, readings.assessments),
         "largest_errors": gallery.table(readings.read, readings.assessments),
         "model": asdict(engine.model),
@@ -120,6 +126,22 @@ def _report(readings: Readings, engine: Engine, with_regions: bool) -> dict[str,
         "refused": [failure._asdict() for failure in readings.refused],
         "failures": [failure._asdict() for failure in readings.failures],
     }
+
+
+def _regions(readings: Readings) -> dict[str, Any]:
+    """The scores of the found regions; `agnostic` is that of a network without names where there are such."""
+    hands = readings.hands or readings.unnamed
+    return boxes.score(readings.hands) | {"n": len(hands), "agnostic": proposals.score(hands)}
+
+
+def _open(weights: str | Path, backend: str, precision: str | None) -> tuple[Engine, dict[str, Any]]:
+    """The engine, and what the sidecar says of how its weights came to be, for `carpal compare`."""
+    from carpal.inference.engine import open_engine
+    from carpal.inference.info import read_info
+
+    info = read_info(weights, precision)
+    stated = {name: dict(getattr(info, name)) for name in ("architecture", "training", "cost")}
+    return open_engine(weights, backend, None, precision), {"path": str(info.path.resolve()), **stated}
 
 
 def exit_code(report: dict[str, Any]) -> int:
@@ -153,12 +175,15 @@ def read_all(
     references: dict[str, labels.Reference],
     engine: Engine,
     may_refuse: bool = True,
+    given_regions: bool = False,
 ) -> Readings:
     """Reads every labelled radiograph with a progress line; one that gives no age becomes a failure."""
     readings = Readings()
     for done, row in enumerate(rows, 1):
         path = files[row.id]
-        result = _read(path, Sex.MALE if row.male else Sex.FEMALE, engine, may_refuse)
+        reference = references.get(row.id)
+        given = reference if given_regions else None
+        result = _read(path, Sex.MALE if row.male else Sex.FEMALE, engine, may_refuse, given)
         if isinstance(result, Failure):
             kind = readings.refused if result.code in REASONS else readings.failures
             kind.append(result._replace(id=row.id))
@@ -168,8 +193,10 @@ def read_all(
             assert assessment.months is not None, "a refusal is a failure"
             readings.read.append(row)
             readings.assessments.append(assessment)
-            if row.id in references and assessment.regions:
-                readings.hands.append(_hand(references[row.id], assessment, width, height))
+            if reference is not None and assessment.regions:
+                readings.hands.append(_hand(reference, assessment, width, height))
+            elif reference is not None and (found := proposals.find(engine, path)) is not None:
+                readings.unnamed.append(_unnamed(reference, found, width, height))
         if sys.stderr.isatty():
             print(
                 f"\r{done}/{len(rows)} radiographs", end="\n" if done == len(rows) else "", file=sys.stderr, flush=True
@@ -177,7 +204,9 @@ def read_all(
     return readings
 
 
-def _read(path: Path, sex: Sex, engine: Engine, may_refuse: bool) -> tuple[Assessment, int, int] | Failure:
+def _read(
+    path: Path, sex: Sex, engine: Engine, may_refuse: bool, given: labels.Reference | None = None
+) -> tuple[Assessment, int, int] | Failure:
     """The assessment with the image's width and height. What one file is to blame for becomes a Failure."""
     from carpal.inference.assess import assess
 
@@ -186,7 +215,8 @@ def _read(path: Path, sex: Sex, engine: Engine, may_refuse: bool) -> tuple[Asses
     except (CarpalError, OSError) as error:  # a missing DICOM codec too: it concerns this file
         return Failure("", path.name, getattr(error, "code", "unreadable-image"), str(error))
     try:
-        assessment = assess(radiograph, sex, engine, may_refuse=may_refuse)
+        boxes_R4 = None if given is None else proposals.annotated_boxes(given, radiograph.pixels_HW.shape)
+        assessment = assess(radiograph, sex, engine, boxes_R4, may_refuse=may_refuse)
     except InputError as error:
         return Failure("", path.name, error.code, str(error))
     if assessment.refused is not None:
@@ -214,6 +244,18 @@ def _hand(reference: labels.Reference, assessment: Assessment, width: int, heigh
         float(frame[0]),
         float(frame[1]),
     )
+
+
+def _unnamed(reference: labels.Reference, found: proposals.Found, width: int, height: int) -> boxes.Hand:
+    """The annotation and boxes without names, in the frame of `_hand`."""
+    annotation = reference.annotation
+    annotated = np.array([annotation.width or width, annotation.height or height], float)
+    frame = annotated * (boxes.FRAME / annotated.max())
+    points_R2 = np.where(
+        annotation.points_R3[:, 2:] > 0, annotation.points_R3[:, :2] * (boxes.FRAME / annotated.max()), np.nan
+    )
+    found_R4 = found.boxes_R4 * np.tile(frame / [width, height], 2)
+    return boxes.Hand(points_R2, reference.length, found_R4, found.scores_R, float(frame[0]), float(frame[1]))
 
 
 def _write(out: Path, readings: Readings, report: dict[str, Any]) -> None:
@@ -245,11 +287,19 @@ def _make_folder(out: Path) -> None:
 
 
 def _command(
-    images: Path, table: Path, out: Path, regions: Path | None, weights: str | Path, backend: str, may_refuse: bool
+    images: Path,
+    table: Path,
+    out: Path,
+    regions: Path | None,
+    weights: str | Path,
+    backend: str,
+    may_refuse: bool,
+    given: bool,
 ) -> str:
     words = ["carpal", "evaluate", "--images", images, "--labels", table, "--out", out]
     words += ["--regions", regions] if regions else []
     words += [] if may_refuse else ["--no-refusal"]
+    words += ["--given-regions"] if given else []
     return shlex.join(map(str, [*words, "--weights", weights, "--backend", backend]))
 
 

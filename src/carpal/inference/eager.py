@@ -9,31 +9,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from carpal.baselines.protocol import System
+from carpal.baselines.registry import load
 from carpal.inference.engine import Reading, check_input, need_finite
 from carpal.inference.info import WeightsInfo, has_regions
 from carpal.model import ordinal
 from carpal.model.alanet import ALANet
-from carpal.model.weights import load
 from carpal.trust.limits import Limits
 from carpal.types import ModelId
 
 
 class Deployed(nn.Module):
-    """ALA-Net as it is used: grey values and sex in, months and regions out.
+    """A network as it is used: grey values and sex in, months and regions out.
 
     `image` (B, 1, H, W), 0..255, and `male` (B), both float. Returns months (B), probabilities (B, 228) and, where the
     network names its regions, boxes (B, 17, 4) in prepared pixels, scores (B, 17), each region's months (B, 17) and the
     features (B, F) that the age is read from; it then also takes `given_boxes` (B, 17, 4) that replace its own, NaN for
-    those that it is to find itself.
+    those that it is to find itself. A comparison system answers with months and probabilities alone, whatever regions
+    it uses inside.
     """
 
-    def __init__(self, network: ALANet) -> None:
+    def __init__(self, network: ALANet | System) -> None:
         super().__init__()
         self.network = network.eval()
         self.regions = has_regions(vars(network.config))
 
     def forward(self, image: Tensor, male: Tensor, given_boxes: Tensor | None = None) -> tuple[Tensor, ...]:
         output = self.network(image.float(), male, given_boxes)
+        if isinstance(self.network, System):
+            return output.months_B, output.above_BK
         probabilities_BK = torch.sigmoid(output.logits_BK)
         results: tuple[Tensor, ...] = (probabilities_BK.sum(-1), probabilities_BK)
         if self.regions:
@@ -54,12 +58,23 @@ class EagerEngine:
             torch.set_num_threads(threads)
         network, _ = load(info.path)
         self._network = Deployed(network)
+        points = isinstance(network, System) and network.starts_from == "detector"
+        self.takes_regions = points or self._network.regions
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
         given_BR4 = None if boxes_R4 is None else boxes_R4[None]
         months_1, *rest = run_eager(self._network, image_HW[None, None], np.array([male], np.float32), given_BR4)
         return need_finite(Reading(float(months_1[0]), *(value[0] for value in rest)), self._source)
+
+    def propose(self, image_HW: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """The 17 boxes (R, 4) in prepared pixels and their scores (R) of a network of any kind that proposes some."""
+        check_input(image_HW)
+        with torch.inference_mode():
+            output = self._network.network(torch.from_numpy(image_HW[None, None].copy()).float(), torch.zeros(1))
+        if output.boxes_BR4 is None or output.scores_BR is None:
+            return None
+        return output.boxes_BR4[0].numpy(), output.scores_BR[0].numpy()
 
 
 def run_eager(

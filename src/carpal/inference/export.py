@@ -16,12 +16,12 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from carpal.baselines.registry import load
 from carpal.errors import ConfigError, WeightsError
 from carpal.inference.eager import Deployed
 from carpal.inference.info import WeightsInfo, put_in_place, read_info, sidecar_of
 from carpal.inference.parity import EXACT, STORED, measure
 from carpal.model.alanet import REGION_COUNT
-from carpal.model.weights import load
 
 OPSET: Final = 18
 NAMED: Final = ("boxes", "scores", "region_months", "features")
@@ -63,6 +63,7 @@ def export(
         "training": meta.get("training", {}),
         "storage": storage,
         "parity": parity | {"torch": torch.__version__},
+        "cost": cost(deployed, long_side),
         "licence": LICENCE,
     }
     put_in_place(out, content, sidecar)
@@ -114,6 +115,20 @@ def to_onnx(deployed: Deployed, long_side: int) -> bytes:
     strip(model)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
+
+
+def cost(deployed: Deployed, long_side: int) -> dict[str, Any]:
+    """The network's parameters, and the FLOPs of one image of the usual aspect (two for a multiplication and addition).
+
+    PyTorch's own counter: convolutions and matrix products, which are nearly all.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    height, width = long_side, max(32, long_side * 3 // 4 // 32 * 32)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        deployed(torch.zeros(1, 1, height, width), torch.zeros(1))
+    parameters = sum(p.numel() for p in deployed.network.parameters())
+    return {"parameters": parameters, "flops": counter.get_total_flops(), "flops_at": [height, width]}
 
 
 _DIMENSIONS: Final = {"batch": 1024, "rows": 128, "columns": 128}

@@ -45,6 +45,8 @@ class WeightsInfo:
     training: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     """How far the exported file is from PyTorch, as measured at export."""
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters, and FLOPs of one image of `flops_at` (height, width), counted at export."""
     licence: str = ""
     calibration: Calibration | None = None
     """What gives each age its interval; None where nobody fitted it."""
@@ -155,6 +157,7 @@ def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
             architecture=architecture,
             training=values.get("training", {}),
             parity=values.get("parity", {}),
+            cost=values.get("cost", {}),
             licence=str(values.get("licence", "")),
             calibration=Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
             refusal=values.get("refusal", {}),

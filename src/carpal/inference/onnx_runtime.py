@@ -39,6 +39,7 @@ class OnnxEngine:
         check_contract(self._session, str(info.path), self._outputs)
         if info.regions and FEATURES in {value.name for value in self._session.get_outputs()}:
             self._outputs.append(FEATURES)
+        self.takes_regions = "boxes" in self._outputs
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)

@@ -36,6 +36,7 @@ class OpenVinoEngine:
         self.refusal = Limits.from_sidecar(info.refusal, str(info.path))
         self._path = info.path
         self._outputs = [*OUTPUTS, *(REGION_OUTPUTS if info.regions else ())]
+        self.takes_regions = "boxes" in self._outputs
         compiled = _compile(str(info.path), threads)
         found = {name for port in compiled.outputs for name in port.get_names()}
         if missing := [name for name in self._outputs if name not in found]:

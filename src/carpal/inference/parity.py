@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from carpal.anatomy import BONES, INDEX, REGIONS
+from carpal.baselines.protocol import System
 from carpal.errors import WeightsError
 from carpal.imaging.preprocess import STRIDE
 from carpal.inference.eager import Deployed
@@ -72,6 +73,9 @@ def compare(deployed: Deployed, session: Any, image_B1HW: NDArray[Any], male_B: 
     found = dict(zip(names, session.run(names, feed), strict=True))
     given = torch.from_numpy(found["boxes"]) if deployed.regions else None
     with torch.inference_mode():
+        if isinstance(deployed.network, System):
+            wanted = dict(zip(names, deployed(torch.from_numpy(image_B1HW), torch.from_numpy(male_B)), strict=True))
+            return {name: np.abs(value.numpy() - found[name]) for name, value in wanted.items()}
         output = deployed.network(torch.from_numpy(image_B1HW).float(), torch.from_numpy(male_B), given)
         probabilities_BK = torch.sigmoid(output.logits_BK)
         wanted = {"months": probabilities_BK.sum(-1), "probabilities": probabilities_BK}

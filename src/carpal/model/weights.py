@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -21,21 +22,34 @@ from carpal.errors import WeightsError
 from carpal.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig
 from carpal.model.resnet import ResNet50
 
+Network = TypeVar("Network", bound=torch.nn.Module)
+
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def save(path: Path, model: ALANet, meta: dict[str, Any]) -> None:
-    """Writes `path` (.safetensors) and its sidecar, weights first; `meta` needs "name" and "version"."""
+def save(path: Path, model: torch.nn.Module, meta: dict[str, Any]) -> None:
+    """Writes `path` (.safetensors) and its sidecar, weights first; `meta` needs "name" and "version".
+
+    `model.config` is the dataclass of the network's settings.
+    """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     partial = path.with_suffix(".partial")
     save_file(state, partial)
     partial.replace(path)
-    sidecar = {**meta, "sha256": sha256(path), "architecture": dataclasses.asdict(model.config)}
+    sidecar = {**meta, "sha256": sha256(path), "architecture": dataclasses.asdict(_settings(model))}
     sidecar_path(path).write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
 
 
-def load(path: Path) -> tuple[ALANet, dict[str, Any]]:
-    """The network (in eval mode) and its sidecar. Raises WeightsError for a wrong hash or another architecture."""
+def alanet(architecture: dict[str, Any]) -> ALANet:
+    """The network that a sidecar describes. Raises TypeError or ValueError where it describes another."""
+    return ALANet(ModelConfig(**architecture))
+
+
+def load(path: Path, build: Callable[[dict[str, Any]], Network] = alanet) -> tuple[Network, dict[str, Any]]:  # type: ignore[assignment]
+    """The network (in eval mode) and its sidecar. Raises WeightsError for a wrong hash or another architecture.
+
+    `build` makes the network of an architecture: ALA-Net's here, any system's in `baselines.registry`.
+    """
     sidecar = read_sidecar(path)
     if sha256(path) != sidecar["sha256"]:
         raise WeightsError(
@@ -43,7 +57,7 @@ def load(path: Path) -> tuple[ALANet, dict[str, Any]]:
             f"{str(sidecar['sha256'])[:12]}…. Copy both files again from where they came from."
         )
     try:
-        model = ALANet(ModelConfig(**sidecar["architecture"]))
+        model = build(sidecar["architecture"])
     except (TypeError, ValueError) as error:
         raise WeightsError(
             f"{sidecar_path(path)} describes a network that this version does not know: {error}."
@@ -113,6 +127,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}. Copy it again.") from error
+
+
+def _settings(model: torch.nn.Module) -> Any:
+    assert dataclasses.is_dataclass(model.config), "a network keeps its settings as a dataclass"
+    return model.config
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

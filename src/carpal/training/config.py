@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from carpal.baselines.protocol import SystemConfig
 from carpal.errors import ConfigError
 from carpal.model.alanet import ModelConfig
 
@@ -87,13 +88,16 @@ class Run:
 
     name: str = "alanet"
     seed: int = 0
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig | SystemConfig = field(default_factory=ModelConfig)
     data: Data = field(default_factory=Data)
     augment: Augment = field(default_factory=Augment)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     start: str = ""
-    """Weights to start from: ImageNet's trunk, or a network of ours (.safetensors), whose matching parts are taken."""
+    """Weights to start from: ImageNet's trunk, or a network of ours (.safetensors), whose matching parts are taken.
+
+    Systems that need key points take their region detector from here, and need it.
+    """
 
     def __post_init__(self) -> None:
         checks = {
@@ -127,9 +131,10 @@ def as_dict(run: Run) -> dict[str, Any]:
 
 def from_dict(values: dict[str, Any]) -> Run:
     """The inverse of `as_dict` (lists become tuples)."""
-    parts = {"model": ModelConfig, "data": Data, "augment": Augment, "optim": Optim, "schedule": Schedule}
     try:
-        built = {
+        model = SystemConfig if "system" in values.get("model", {}) else ModelConfig
+        parts: dict[str, Any] = {"model": model, "data": Data, "augment": Augment, "optim": Optim, "schedule": Schedule}
+        built: dict[str, Any] = {
             name: parts[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
             if name in parts
             else value

@@ -13,11 +13,11 @@ from carpal.data.dataset import Batch, Mixture
 from carpal.data.store import open_store
 from carpal.errors import ConfigError, Diverged
 from carpal.model import losses, weights
-from carpal.model.alanet import ALANet, Output
-from carpal.training import augment, checkpoint, distributed, provenance
+from carpal.training import augment, checkpoint, distributed, provenance, systems
 from carpal.training.config import Run, as_dict, resolve
 from carpal.training.distributed import World
 from carpal.training.log import Log
+from carpal.training.systems import Network, build, build_optimiser, forward, set_mode
 
 
 def train(run: Run, out: Path) -> Path:
@@ -53,7 +53,7 @@ def train(run: Run, out: Path) -> Path:
 
 
 def train_step(
-    run: Run, step: int, model: ALANet, optimiser: torch.optim.Optimizer, mixture: Mixture, world: World
+    run: Run, step: int, model: Network, optimiser: torch.optim.Optimizer, mixture: Mixture, world: World
 ) -> dict[str, float]:
     """One step of the optimiser over `optim.batch` examples; returns each term of the loss by its name."""
     set_mode(run, model)
@@ -66,7 +66,7 @@ def train_step(
     for image_B1HW, male_B, target in prepared:
         with distributed.autocast(world):
             output = forward(run, model, image_B1HW, male_B, target)
-        terms = losses.total(_in_float(output), target, counts_3, run.model.box_size)
+        terms = systems.total(run, model, output, target, counts_3)
         terms["total"].backward()  # type: ignore[no-untyped-call]
         for name, value in terms.items():
             sums[name] = sums.get(name, 0) + value.detach()
@@ -104,14 +104,6 @@ def place(run: Run, batch: Batch, world: World) -> tuple[torch.Tensor, torch.Ten
     return image_B1HW.contiguous(memory_format=torch.channels_last), male_B, target
 
 
-def forward(run: Run, model: ALANet, image_B1HW: torch.Tensor, male_B: torch.Tensor, target: losses.Targets) -> Output:
-    """The network's forward; without an RPN, patch training reads the annotated regions (paper, section 4.2)."""
-    if run.model.regions == "none" and run.model.patch:
-        truth_BR4 = losses.annotated_boxes(target, run.model.box_size, image_B1HW.shape[-2:])
-        return model(image_B1HW, male_B, truth_BR4)  # type: ignore[no-any-return]
-    return model(image_B1HW, male_B)  # type: ignore[no-any-return]
-
-
 def learning_rate(run: Run, step: int) -> float:
     """The rate of a step: warm-up, then a cosine to zero or the paper's drops by ten."""
     schedule = run.schedule
@@ -131,57 +123,3 @@ def open_mixture(run: Run) -> Mixture:
     stores = tuple(open_store(resolve(path)) for path in run.data.stores)
     repeats = run.data.repeats or (1.0,) * len(stores)
     return Mixture(stores, repeats, run.seed, run.data.holdout, run.data.regions_only)
-
-
-def build(run: Run, mixture: Mixture) -> ALANet:
-    """The network at its start: its own initialisation, the age prior, then what `run.start` offers."""
-    model = ALANet(run.model)
-    ages = mixture.months()
-    if len(ages):
-        model.set_age_prior(ages)
-    if run.start:
-        path = resolve(run.start)
-        tensors = weights.read_tensors(path)
-        if "mlp.0.weight" in tensors:
-            weights.take_matching(model, tensors)
-        else:
-            weights.load_imagenet(model.trunk, path)
-    return model
-
-
-def build_optimiser(run: Run, model: ALANet) -> torch.optim.Optimizer:
-    """Adam (AdamW with weight decay) over two groups: the trunk, at its own rate, and the rest."""
-    for module in frozen_stages(run, model):
-        module.requires_grad_(False)
-    ids = {id(p) for p in model.trunk.parameters()}
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if id(p) in ids], "factor": run.optim.trunk_lr},
-        {"params": [p for p in trainable if id(p) not in ids], "factor": 1.0},
-    ]
-    return torch.optim.AdamW(groups, lr=run.optim.lr, weight_decay=run.optim.weight_decay, fused=True)
-
-
-def set_mode(run: Run, model: ALANet) -> None:
-    """Training mode, but for what the run freezes: batch norms' statistics, the first stages of the trunk."""
-    model.train()
-    frozen = frozen_stages(run, model)
-    if run.optim.freeze_norm:
-        frozen += [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for module in frozen:
-        module.eval()
-
-
-def frozen_stages(run: Run, model: ALANet) -> list[torch.nn.Module]:
-    """The parts of the trunk that `optim.freeze_stages` leaves alone."""
-    trunk, stages = model.trunk, run.optim.freeze_stages
-    layers = [trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4]
-    return [trunk.conv1, trunk.bn1, *layers[:stages]] if stages else []
-
-
-def _in_float(output: Output) -> Output:
-    """Logits in float32: losses are computed at full precision."""
-    patch = output.patch_logits_BRK
-    return output._replace(
-        logits_BK=output.logits_BK.float(), patch_logits_BRK=None if patch is None else patch.float()
-    )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from carpal.baselines.protocol import SystemConfig
 from carpal.errors import ConfigError
 from carpal.model.alanet import ModelConfig
 from carpal.training.config import Augment, Data, Optim, Run, Schedule
@@ -100,6 +101,65 @@ def radiographs() -> Run:
     )
 
 
+def larson() -> Run:
+    """Larson's ResNet-50 with month classes (Table 3: 6.24): `carpal train larson --data rsna512 --out larson`."""
+    return _system("larson")
+
+
+def ren() -> Run:
+    """Ren's coarse and fine attention, Inception-v3 (5.20): `carpal train ren --data rsna512 --out runs/ren`."""
+    return _system("ren")
+
+
+def iglovikov() -> Run:
+    """Iglovikov's three registered regions, VGG style (4.97): `carpal train iglovikov --data rsna512 …`.
+
+    `--set start=DETECTOR` is needed: a network of ours with named regions, trained at the same size, whose regions are
+    the key points where nobody annotated them. The same holds for `bonet`.
+    """
+    return _system("iglovikov")
+
+
+def prsnet() -> Run:
+    """PRSNet's part relation and part selection (4.49): `carpal train prsnet --data rsna512 --out runs/prsnet`."""
+    return _system("prsnet")
+
+
+def arcnn() -> Run:
+    """AR-CNN's attention and recognition agents (4.38): `carpal train arcnn --data rsna512 --out runs/arcnn`."""
+    return _system("arcnn")
+
+
+def bonet() -> Run:
+    """BoNet's image and key-point stems, Inception-v3 (4.14): `carpal train bonet --data rsna512 --set start=DETECTOR`.
+
+    As released: Adam 1e-4, batch 20, 60 epochs, turns of 20 degrees, shifts of 20 %, scale; its rate falls when the
+    training loss stays, here along a cosine.
+    """
+    run = _system("bonet")
+    augment = Augment(flip=0.5, scale=0.2, rotate=20.0, shift=0.2)
+    return replace(run, augment=augment, optim=Optim(lr=1e-4, batch=20), schedule=Schedule(steps=37_800, cosine=True))
+
+
+def deeplasia() -> Run:
+    """A Deeplasia-like EfficientNet-B0, not in the paper: `carpal train deeplasia --data rsna512 --out deeplasia`."""
+    return _system("deeplasia")
+
+
+def convnext() -> Run:
+    """A global ConvNeXt-Tiny, beyond the paper: `carpal train convnext --data rsna512 --out runs/convnext`.
+
+    AdamW with weight decay 0.05 and a warm-up, as its authors train it.
+    """
+    run = _system("convnext")
+    return replace(run, optim=replace(run.optim, weight_decay=0.05), schedule=Schedule(warmup=1000, cosine=True))
+
+
+def _system(name: str) -> Run:
+    """A comparison system with ALA-Net's augmentation, batch and steps, at 1e-4: what its paper does not state."""
+    return Run(name=name, model=SystemConfig(system=name), optim=Optim(lr=1e-4))
+
+
 def smoke() -> Run:
     """A minute on a laptop, for tests and the tutorial: an eighth of the width, 128 pixels, 60 steps. Not a result."""
     return Run(
@@ -113,7 +173,11 @@ def smoke() -> Run:
 
 RECIPES: Final[dict[str, Callable[[], Run]]] = {
     recipe.__name__: recipe
-    for recipe in (alanet, resnet50, local, patch, vanilla_rpn, anonymous, thumbs96, thumbs128, radiographs, smoke)
+    for recipe in (
+        *(alanet, resnet50, local, patch, vanilla_rpn, anonymous),
+        *(larson, ren, iglovikov, prsnet, arcnn, bonet, deeplasia, convnext),
+        *(thumbs96, thumbs128, radiographs, smoke),
+    )
 }
 
 
