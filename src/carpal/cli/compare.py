@@ -78,6 +78,7 @@ def run_figures(arguments: Namespace) -> int:
         regions=arguments.regions,
         weights=arguments.weights,
         backend=arguments.backend,
+        precision=arguments.precision,
         cases=arguments.cases,
         seed=arguments.seed,
     )

@@ -44,6 +44,7 @@ def run(
     regions: Path | None = None,
     weights: str | Path = "alanet",
     backend: str = "onnx",
+    precision: str | None = None,
     cases: int = 3,
     seed: int = 0,
 ) -> list[Path]:
@@ -57,7 +58,7 @@ def run(
     rows = labels.read_labels(table)
     files = labels.find_images(images, rows, table)
     references = labels.read_references(regions, files) if regions else {}
-    engine = open_engine(weights, backend)
+    engine = open_engine(weights, backend, None, precision)
     known = [row for row in rows if row.id in references]
     order = np.random.default_rng(seed).permutation(len(known))[:cases]
     shown = {known[i].id for i in sorted(order.tolist())}

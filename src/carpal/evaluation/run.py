@@ -86,7 +86,7 @@ def evaluate(
 
     `table` has id,boneage,male (or an official file's names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions`
     points as in rois17_points.csv. `engine` takes the place of `weights`, `backend` and `precision`. `exit_code` of
-    the report says what the command should return. A radiograph that is refused has no line in predictions.csv and
+    the report says what to return. A radiograph that is refused has no line in predictions.csv and
     counts in `n_refused`; `may_refuse=False` reads it all the same. `given_regions` reads only the hands that
     `regions` knows, with the annotated regions in place of those that the network would find. Raises DataError,
     ConfigError, WeightsError, BackendError before anything is read.
@@ -102,10 +102,9 @@ def evaluate(
     if given_regions:
         rows = proposals.need_given(rows, references, engine)
     readings = read_all(rows, files, references, engine, may_refuse, given_regions)
-    words = _command(images, table, out, regions, weights, backend, may_refuse, given_regions)
-    command = words if precision is None else f"{words} --precision {precision}"
-    stated = {"weights": stated, "given_regions": given_regions, "command": command}
-    report = _report(readings, engine, regions is not None) | stated
+    command = _command(images, table, out, regions, weights, backend, precision, may_refuse, given_regions)
+    report = _report(readings, engine, regions is not None)
+    report |= {"weights": stated, "given_regions": given_regions, "command": command}
     _write(out, readings, report)
     if readings.read:
         gallery.draw(readings.read, readings.assessments, files, out / GALLERY)
@@ -293,6 +292,7 @@ def _command(
     regions: Path | None,
     weights: str | Path,
     backend: str,
+    precision: str | None,
     may_refuse: bool,
     given: bool,
 ) -> str:
@@ -300,7 +300,8 @@ def _command(
     words += ["--regions", regions] if regions else []
     words += [] if may_refuse else ["--no-refusal"]
     words += ["--given-regions"] if given else []
-    return shlex.join(map(str, [*words, "--weights", weights, "--backend", backend]))
+    words += ["--weights", weights, "--backend", backend, *(["--precision", precision] if precision else [])]
+    return shlex.join(map(str, words))
 
 
 def _line(part: dict[str, Any]) -> str:
