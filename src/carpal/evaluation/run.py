@@ -82,14 +82,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Reads every labelled radiograph and writes predictions.csv, report.json and plots to `out`; returns the report.
 
-    Weights with calibrated intervals also give intervals.csv.
-
-    `table` has id,boneage,male (or an official file's names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions`
-    points as in rois17_points.csv. `engine` takes the place of `weights`, `backend` and `precision`. `exit_code` of
-    the report says what to return. A radiograph that is refused has no line in predictions.csv and
-    counts in `n_refused`; `may_refuse=False` reads it all the same. `given_regions` reads only the hands that
-    `regions` knows, with the annotated regions in place of those that the network would find. Raises DataError,
-    ConfigError, WeightsError, BackendError before anything is read.
+    Weights with calibrated intervals also give intervals.csv. `table` has id,boneage,male (or an official file's
+    names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions` points as in rois17_points.csv. `engine` takes the
+    place of `weights`, `backend` and `precision`. `exit_code` of the report says what to return. A radiograph that is
+    refused has no line in predictions.csv and counts in `n_refused`; `may_refuse=False` reads it all the same.
+    `given_regions` reads only the hands that `regions` knows, with the annotated regions in place of those that the
+    network would find. Raises DataError, ConfigError, WeightsError, BackendError before anything is read.
     """
     _check_installed(regions is not None)
     rows = labels.read_labels(table)
