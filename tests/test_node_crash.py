@@ -51,8 +51,8 @@ class Killed:
 def storm(folder: Path, stores: int, kills: int, lifetime: float) -> tuple[Killed, kit.Pacs, list[str]]:
     """Sends `stores` radiographs, each again until it is acknowledged, while the node is killed `kills` times.
 
-    The sender is never far ahead of the kills, and four of five kills wait for an acknowledgement of this life: on quick
-    and on slow machines they hit a node at work, and the others hit one that starts.
+    The sender is never far ahead of the kills, and four of five kills wait for an acknowledgement of this life: on
+    quick and on slow machines they hit a node at work, and the others hit one that starts.
     """
     pacs, port = kit.Pacs(), free_port()
     killed = Killed(kit.write_config(folder / "node.toml", pacs.port, port), port)
