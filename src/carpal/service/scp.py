@@ -94,7 +94,7 @@ class Receiver:
         """Listens, in threads of its own, and returns the port. Raises NodeError where the port is taken."""
         node = self.config.node
         _config.STORE_RECV_CHUNKED_DATASET = True  # to a file in the spool's `partial`, not to memory
-        dimse_messages.NamedTemporaryFile = LandingFile  # type: ignore[assignment, attr-defined]
+        dimse_messages.NamedTemporaryFile = LandingFile  # type: ignore[attr-defined, assignment]
         entity = self._entity()
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self.requested),
