@@ -125,6 +125,7 @@ def measure(
     """Runs the load and returns what was seen."""
     pacs, port = kit.Pacs(), tools.free_port()
     config = kit.write_config(folder / "node.toml", pacs.port, port)
+    config.write_text(config.read_text().replace("association_seconds = 1\n", ""))  # the node's own default
     with open(folder / "log", "w") as log:
         node = subprocess.Popen([sys.executable, kit.__file__, str(config)], stdout=log, stderr=log)
     while not kit.echo(port):

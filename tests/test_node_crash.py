@@ -49,7 +49,11 @@ class Killed:
 
 
 def storm(folder: Path, stores: int, kills: int, lifetime: float) -> tuple[Killed, kit.Pacs, list[str]]:
-    """Sends `stores` radiographs, each again until it is acknowledged, while the node is killed `kills` times."""
+    """Sends `stores` radiographs, each again until it is acknowledged, while the node is killed `kills` times.
+
+    The sender is never far ahead of the kills, and four of five kills wait for an acknowledgement of this life: on
+    quick and on slow machines they hit a node at work, and the others hit one that starts.
+    """
     pacs, port = kit.Pacs(), free_port()
     killed = Killed(kit.write_config(folder / "node.toml", pacs.port, port), port)
     acknowledged: list[str] = []
@@ -58,6 +62,8 @@ def storm(folder: Path, stores: int, kills: int, lifetime: float) -> tuple[Kille
     def send_all() -> None:
         for number in range(stores):
             dataset = kit.radiograph(number)
+            while killed.kills < kills and number * kills > stores * (killed.kills + 2):
+                time.sleep(0.01)
             while kit.send(port, [dataset]) != [0]:
                 time.sleep(0.05)
             acknowledged.append(str(dataset.SOPInstanceUID))
@@ -67,12 +73,15 @@ def storm(folder: Path, stores: int, kills: int, lifetime: float) -> tuple[Kille
     sender = threading.Thread(target=send_all, daemon=True)
     sender.start()
     for _ in range(kills):
-        assert kit.wait_for(killed.listening, 60), "the node does not come back"
+        assert kit.wait_for(killed.listening, 180), "the node does not come back"
+        before = len(acknowledged)
+        if random.random() < 0.8:
+            assert kit.wait_for(lambda before=before: len(acknowledged) > before or done.is_set(), 180), "nothing taken"
         time.sleep(random.uniform(0, lifetime))
         killed.kill()
         killed.start()
-    assert done.wait(120)
-    assert kit.wait_for(lambda: len(pacs.received) == stores, 120), f"{len(pacs.received)} of {stores} arrived"
+    assert done.wait(300)
+    assert kit.wait_for(lambda: len(pacs.received) == stores, 300), f"{len(pacs.received)} of {stores} arrived"
     return killed, pacs, acknowledged
 
 
@@ -90,17 +99,12 @@ def check(killed: Killed, pacs: kit.Pacs, acknowledged: list[str], stores: int) 
     assert verify(config.node.folder / "audit.jsonl").lines > stores
 
 
-def test_eight_kills_during_sixty_stores_lose_and_double_nothing(tmp_path: Path) -> None:
-    killed, pacs, acknowledged = storm(tmp_path, stores=60, kills=8, lifetime=0.5)
-    assert killed.kills == 8
-    check(killed, pacs, acknowledged, 60)
-
-
 @pytest.mark.slow
-@pytest.mark.skipif("CARPAL_STORM" not in os.environ, reason="minutes: set CARPAL_STORM=1 to run it")
 def test_fifty_kills_during_five_hundred_stores_lose_and_double_nothing(tmp_path: Path) -> None:
+    """An archive keeps what it has twice under one UID once; a report may be sent again, never as another object."""
     start = time.monotonic()
-    killed, pacs, acknowledged = storm(tmp_path, stores=500, kills=50, lifetime=2)
+    killed, pacs, acknowledged = storm(tmp_path, stores=500, kills=50, lifetime=1)
+    assert killed.kills == 50
     check(killed, pacs, acknowledged, 500)
     again = sum(number > 1 for number in pacs.received.values())
     print(f"{killed.kills} kills, 500 stores, {again} reports sent more than once, {time.monotonic() - start:.0f} s")

@@ -9,6 +9,8 @@ silent connections, or one that announces 4 GiB, keep an allow-listed sender out
 from __future__ import annotations
 
 import contextlib
+import queue
+import select
 import selectors
 import socket
 import ssl
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, cast
 
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
@@ -31,6 +34,8 @@ MAX_MESSAGE: Final = 4 * 2**20
 """Bytes of a message that is no C-STORE; those are kept in memory."""
 ASSOCIATE_RQ, HANDSHAKE = 0x01, 0x16
 TICK: Final = 0.05
+WAIT_DATA, WAIT_MESSAGE = 0.005, 0.02
+"""Seconds that an association waits for bytes (an answer of ours may wait as long), and for a whole message."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +203,15 @@ class GuardedSocket(AssociationSocket):
     taken = 0
     """Bytes since the last object that was stored."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read. Waits a moment for it in the kernel: pynetdicom itself would ask a
+        thousand times a second for each association."""
+        if not super().ready and self.socket is not None:
+            with contextlib.suppress(OSError, ValueError):  # closed meanwhile: the next look finds out
+                select.select([self.socket], [], [], WAIT_DATA)
+        return super().ready
+
     def recv(self, nr_bytes: int) -> bytearray:
         """Reads exactly `nr_bytes`, or what came before the peer closed. Raises OSError beyond a bound."""
         self.taken += nr_bytes
@@ -225,7 +239,16 @@ class GuardedHandler(RequestHandler):
         guarded.__dict__.update(association.dul.socket.__dict__)
         guarded.limits = cast(Gate, self.server).limits
         association.dul.socket = guarded
+        association.dimse.get_msg = partial(_next_message, association.dimse)  # type: ignore[method-assign]
         return association
+
+
+def _next_message(dimse: Any, block: bool = False) -> Any:
+    """The next whole message, as soon as it is there; waits for it without asking all the time."""
+    try:
+        return dimse.msg_queue.get(timeout=dimse.dimse_timeout if block else WAIT_MESSAGE)
+    except queue.Empty:
+        return None, None
 
 
 def check_message(event: Any) -> None:
