@@ -12,11 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
 
 from carpal.types import Radiograph, Sex
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")  # no test measures time: a busy machine must not fail one
 
 LOOPBACK = ("127.", "::1", "localhost")
 

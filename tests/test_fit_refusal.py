@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from carpal.cli import main
 from carpal.evaluation import run
 from carpal.trust import fit, negatives
 from carpal.trust.limits import Limits
@@ -113,3 +114,34 @@ def test_refused_images_are_counted_and_in_no_figure(
     everything = run.evaluate(tmp_path, tmp_path / "labels.csv", tmp_path / "all", engine=engine, may_refuse=False)
     assert (everything["n"], everything["n_refused"]) == (3, 0)
     assert "--no-refusal" in everything["command"]
+
+
+def test_the_command_prints_the_counts_and_writes_the_limits(
+    tmp_path: Path, cases: list[fit.Seen], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "some.onnx"
+    weights.write_bytes(b"weights")
+    weights.with_suffix(".json").write_text(json.dumps({"name": "some", "version": "1"}))
+    for name in ("radiographs", "others", "cuts"):
+        monkeypatch.setattr(fit, name, lambda *_, **__: iter(()))
+    monkeypatch.setattr(fit, "open_engine", lambda *_, **__: None)
+    monkeypatch.setattr(fit, "look_at", lambda *_: cases)
+    words = [
+        "limits",
+        "--source",
+        "data",
+        "--weights",
+        str(weights),
+        "--kept-out",
+        str(tmp_path / "none"),
+        "--limit",
+        "7",
+    ]
+    assert main([*words, "--write"]) == 0
+    printed = capsys.readouterr().out
+    assert '"fitted_on"' in printed
+    assert '"usual"' not in printed
+    block = json.loads(weights.with_suffix(".json").read_text())["refusal"]
+    assert Limits.from_sidecar(block, "some") == fit.fit_limits(cases)
+    assert block["command"].endswith(f"--kept-out {tmp_path / 'none'} --limit 7 --each 5")
+    assert block["fitted_on"].keys() == {case.kind for case in cases}
