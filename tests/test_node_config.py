@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carpal.errors import CarpalError, ConfigError
@@ -100,6 +100,7 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
         load(tmp_path / "bad.toml")
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
