@@ -82,7 +82,7 @@ def test_the_budget_is_the_same_and_every_setting_exists(
     starts = {run.name: Path(run.start).name for run in runs}
     assert starts["bonet"] == starts["iglovikov"] == "alanet.safetensors"
     assert starts["larson"] == starts["vanilla_rpn"] == "imagenet"
-    assert starts["ren"] == starts["convnext"] == "."
+    assert starts["ren"] == starts["convnext"] == ""
 
 
 def test_what_is_done_is_skipped(

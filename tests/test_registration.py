@@ -75,7 +75,7 @@ def test_a_map_points_at_its_cell() -> None:
     logits_BMHW = torch.full((1, 2, 4, 6), -50.0)
     logits_BMHW[0, 0, 1, 4] = logits_BMHW[0, 1, 3, 0] = 50.0
     maps_BMHW = attention.softmax_maps(logits_BMHW)
-    assert attention.places(maps_BMHW, 16)[0].tolist() == pytest.approx([[72.0, 24.0], [8.0, 56.0]])
+    assert attention.places(maps_BMHW, 16).flatten().tolist() == pytest.approx([72.0, 24.0, 8.0, 56.0])
     assert float(attention.overlap(maps_BMHW)) == pytest.approx(0.0, abs=1e-6)
     assert float(attention.overlap(maps_BMHW[:, [0, 0]])) == pytest.approx(1.0, abs=1e-6)
 
