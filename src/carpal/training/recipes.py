@@ -175,8 +175,9 @@ RECIPES: Final[dict[str, Callable[[], Run]]] = {
     recipe.__name__: recipe
     for recipe in (
         *(alanet, resnet50, local, patch, vanilla_rpn, anonymous),
+        *(thumbs96, thumbs128, radiographs),
         *(larson, ren, iglovikov, prsnet, arcnn, bonet, deeplasia, convnext),
-        *(thumbs96, thumbs128, radiographs, smoke),
+        smoke,
     )
 }
 
