@@ -97,7 +97,7 @@ def radiographs() -> Run:
         model=ModelConfig(long_side=256, box_size=32),
         data=replace(first.data, repeats=(1.0, 0.5, 0.03)),
         optim=replace(first.optim, lr=3e-4, trunk_lr=0.5, batch=16),
-        schedule=replace(first.schedule, steps=1100, warmup=40),
+        schedule=replace(first.schedule, steps=1150, warmup=40),
     )
 
 
