@@ -37,8 +37,7 @@ def _assess(commands: Any) -> None:
         "read the bone age and 17 named regions of each radiograph",
         f"Prints one line an image; warnings go to the error output. {NOTICE}",
         "  carpal assess hand.png --sex female --overlay hand-read.png\n"
-        "  carpal assess hand.dcm --sr --capture --pdf --fhir --hl7 reports   (DICOM that states the sex)\n"
-        "  carpal assess hands --sexes sexes.csv --out results.jsonl   (a folder, all cores, resumable)",
+        "  carpal assess hand.dcm --sr --capture --pdf --fhir --hl7 reports   (DICOM that states the sex)",
         "an image that cannot be read (the others are still read), no sex",
     )
     group = parser.add_argument_group("input")
