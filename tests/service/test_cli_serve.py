@@ -75,7 +75,7 @@ def test_no_report_is_written_without_an_age(
     tmp_path: Path, hand_png: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused = Refusal("not-a-hand", "there is no hand")
-    monkeypatch.setattr("carpal.inference.assess._refuse_picture", lambda radiograph, engine: refused)
+    monkeypatch.setattr("carpal.inference.assess._refuse_picture", lambda *_: refused)
     assert main(["report", str(hand_png), "--sex", "male", "--out", str(tmp_path / "r.pdf")]) == 3
     printed = capsys.readouterr()
     assert "there is no hand" in printed.out

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from carpal.errors import BackendError, WeightsError
 from carpal.inference.engine import Reading, check_input, need_finite
 from carpal.inference.info import WeightsInfo
-from carpal.inference.onnx_runtime import OUTPUTS, REGION_OUTPUTS, first_line, no_boxes
+from carpal.inference.onnx_runtime import FEATURES, OUTPUTS, REGION_OUTPUTS, first_line, no_boxes
 from carpal.optional import need
 from carpal.trust.limits import Limits
 from carpal.types import ModelId
@@ -44,6 +44,8 @@ class OpenVinoEngine:
                 f"{info.path} is another architecture - it lacks the outputs {', '.join(missing)} - export with "
                 "`carpal export`"
             )
+        if info.regions and FEATURES in found:
+            self._outputs.append(FEATURES)
         self._compiled, self._own = compiled, threading.local()
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
