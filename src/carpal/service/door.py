@@ -105,12 +105,12 @@ class Gate(ThreadedAssociationServer):
 
     def server_close(self) -> None:
         """Closes the socket and every connection that still waits."""
-        self._open = False
         super().server_close()
         self._handshakes.shutdown(wait=False, cancel_futures=True)
         with self._door:
             for key in list(self._waiting):
                 self._drop(key)
+            self._open = False  # not earlier: the doorman closes the selector, which the drops still need
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that failed is closed; its peer's bytes are in no log."""
