@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from carpal.errors import CarpalError, ConfigError
 from carpal.evaluation import age, figure_drawings, labels, plots, proposals
+from carpal.evaluation.plots import BLAND_ALTMAN, ERROR_BY_AGE
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine, open_engine
 from carpal.types import Assessment, Sex
 
 FIGURE_1, FIGURE_3, CALIBRATION, REGION_AGES = "figure1.png", "figure3.png", "calibration.png", "region_ages.png"
-BLAND_ALTMAN, ERROR_BY_AGE = "bland_altman.png", "error_by_age.png"
 MOST_CASES: Final = 8
 
 

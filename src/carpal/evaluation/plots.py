@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+BLAND_ALTMAN, ERROR_BY_AGE = "bland_altman.png", "error_by_age.png"
 SEX_COLOURS: Final = {"female": (213, 94, 0), "male": (0, 114, 178)}
 """RGB of the Okabe-Ito palette: told apart by colour-blind readers too."""
 INK, FAINT = "#222222", "#8a8a8a"

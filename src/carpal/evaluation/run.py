@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILURES: Final = InputError.exit_code
 PREDICTIONS, INTERVALS, REPORT = "predictions.csv", "intervals.csv", "report.json"
-BLAND_ALTMAN, ERROR_BY_AGE, GALLERY = "bland_altman.png", "error_by_age.png", "largest_errors.png"
+GALLERY = "largest_errors.png"
 
 
 class Failure(NamedTuple):
@@ -191,9 +191,9 @@ def read_all(
             readings.read.append(row)
             readings.assessments.append(assessment)
             if reference is not None and assessment.regions:
-                readings.hands.append(_hand(reference, assessment, width, height))
+                readings.hands.append(_hand(reference, _named(assessment), width, height))
             elif reference is not None and (found := proposals.find(engine, path)) is not None:
-                readings.unnamed.append(_unnamed(reference, found, width, height))
+                readings.unnamed.append(_hand(reference, found, width, height))
         if sys.stderr.isatty():
             print(
                 f"\r{done}/{len(rows)} radiographs", end="\n" if done == len(rows) else "", file=sys.stderr, flush=True
@@ -222,7 +222,7 @@ def _read(
     return assessment, width, height
 
 
-def _hand(reference: labels.Reference, assessment: Assessment, width: int, height: int) -> boxes.Hand:
+def _hand(reference: labels.Reference, found: proposals.Found, width: int, height: int) -> boxes.Hand:
     """Annotation and found boxes in one frame: the radiograph at long side 512 with the annotation's aspect.
 
     Both go by their shares of width and height, so the image may have another size than the annotated one.
@@ -231,28 +231,18 @@ def _hand(reference: labels.Reference, assessment: Assessment, width: int, heigh
     annotated = np.array([annotation.width or width, annotation.height or height], float)
     scale = boxes.FRAME / annotated.max()
     frame = annotated * scale
-    found_R4 = np.array([[r.box.x1, r.box.y1, r.box.x2, r.box.y2] for r in assessment.regions])
     points_R2 = np.where(annotation.points_R3[:, 2:] > 0, annotation.points_R3[:, :2] * scale, np.nan)
-    return boxes.Hand(
-        points_R2,
-        reference.length * scale,
-        found_R4 * np.tile(frame / [width, height], 2),
-        np.array([region.score for region in assessment.regions]),
-        float(frame[0]),
-        float(frame[1]),
-    )
-
-
-def _unnamed(reference: labels.Reference, found: proposals.Found, width: int, height: int) -> boxes.Hand:
-    """The annotation and boxes without names, in the frame of `_hand`."""
-    annotation = reference.annotation
-    annotated = np.array([annotation.width or width, annotation.height or height], float)
-    frame = annotated * (boxes.FRAME / annotated.max())
-    points_R2 = np.where(
-        annotation.points_R3[:, 2:] > 0, annotation.points_R3[:, :2] * (boxes.FRAME / annotated.max()), np.nan
-    )
     found_R4 = found.boxes_R4 * np.tile(frame / [width, height], 2)
-    return boxes.Hand(points_R2, reference.length, found_R4, found.scores_R, float(frame[0]), float(frame[1]))
+    return boxes.Hand(points_R2, reference.length * scale, found_R4, found.scores_R, float(frame[0]), float(frame[1]))
+
+
+def _named(assessment: Assessment) -> proposals.Found:
+    """The boxes of an assessment, in the order of `anatomy.REGIONS`."""
+    regions = assessment.regions
+    return proposals.Found(
+        np.array([[r.box.x1, r.box.y1, r.box.x2, r.box.y2] for r in regions]),
+        np.array([region.score for region in regions]),
+    )
 
 
 def _write(out: Path, readings: Readings, report: dict[str, Any]) -> None:
@@ -262,8 +252,8 @@ def _write(out: Path, readings: Readings, report: dict[str, Any]) -> None:
         intervals.write(out / INTERVALS, readings.read, readings.assessments)
     (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if len(predictions):
-        plots.bland_altman(predictions, out / BLAND_ALTMAN)
-        plots.error_by_age(predictions, out / ERROR_BY_AGE)
+        plots.bland_altman(predictions, out / plots.BLAND_ALTMAN)
+        plots.error_by_age(predictions, out / plots.ERROR_BY_AGE)
 
 
 def _age_report(predictions: age.Predictions) -> dict[str, Any]:

@@ -43,11 +43,8 @@ class OnnxEngine:
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
-        feed = {"image": image_HW[None, None].astype(np.float32), "male": np.array([male], np.float32)}
-        if "boxes" in self._outputs:
-            feed["given_boxes"] = (no_boxes(1) if boxes_R4 is None else boxes_R4[None]).astype(np.float32)
         try:
-            values = self._session.run(self._outputs, feed)
+            values = self._session.run(self._outputs, inputs_of(image_HW, male, boxes_R4, self.takes_regions))
         except Exception as error:  # ONNX Runtime's own errors share no base but this
             raise BackendError(f"ONNX Runtime failed on {self._path} - {first_line(error)}") from error
         months_1, *rest = values
@@ -81,6 +78,16 @@ def check_contract(session: Any, source: str, outputs: list[str]) -> None:
             f"inputs {wanted} and the outputs {', '.join(outputs)} with {RANKS - 1} probabilities - "
             "export with `carpal export`"
         )
+
+
+def inputs_of(
+    image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None, takes_regions: bool
+) -> dict[str, NDArray[np.float32]]:
+    """What an exported network is given to read one image, by the names of its inputs."""
+    feed = {"image": image_HW[None, None].astype(np.float32), "male": np.array([male], np.float32)}
+    if takes_regions:
+        feed["given_boxes"] = (no_boxes(1) if boxes_R4 is None else boxes_R4[None]).astype(np.float32)
+    return feed
 
 
 def no_boxes(batch: int) -> NDArray[np.float32]:

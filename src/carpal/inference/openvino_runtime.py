@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from carpal.errors import BackendError, WeightsError
 from carpal.inference.engine import Reading, check_input, need_finite
 from carpal.inference.info import WeightsInfo
-from carpal.inference.onnx_runtime import FEATURES, OUTPUTS, REGION_OUTPUTS, first_line, no_boxes
+from carpal.inference.onnx_runtime import FEATURES, OUTPUTS, REGION_OUTPUTS, first_line, inputs_of
 from carpal.optional import need
 from carpal.trust.limits import Limits
 from carpal.types import ModelId
@@ -50,12 +50,9 @@ class OpenVinoEngine:
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
         check_input(image_HW, boxes_R4)
-        feed = {"image": image_HW[None, None].astype(np.float32), "male": np.array([male], np.float32)}
-        if "boxes" in self._outputs:
-            feed["given_boxes"] = (no_boxes(1) if boxes_R4 is None else boxes_R4[None]).astype(np.float32)
         try:
             request = self._request()
-            request.infer(feed)
+            request.infer(inputs_of(image_HW, male, boxes_R4, self.takes_regions))
             months_1, *rest = (request.get_tensor(name).data.copy() for name in self._outputs)
         except RuntimeError as error:
             raise BackendError(f"OpenVINO failed on {self._path} - {first_line(error)}") from error
