@@ -93,18 +93,16 @@ def _numbered(overlay: Path, number: int) -> Path:
 
 
 def _say_and_draw(result: Result, radiograph: Radiograph, overlay: Path | None) -> None:
-    """Prints the warnings and writes the picture, which a radiograph of unknown sex does not get: it shows one age."""
+    """Prints the warnings and writes the picture."""
     from carpal.types import BothSexes
 
     one = result.female if isinstance(result, BothSexes) else result
     for warning in one.warnings:
         print(f"carpal: warning: {one.image}: {warning}", file=sys.stderr, flush=True)
-    if overlay is not None and isinstance(result, BothSexes):
-        print(f"carpal: warning: {one.image}: no picture, because the sex is unknown", file=sys.stderr, flush=True)
-    elif overlay is not None:
+    if overlay is not None:
         from carpal.report.overlay import save
 
-        save(overlay, radiograph, one)
+        save(overlay, radiograph, result)
 
 
 def rendered(result: Result) -> tuple[dict[str, Any], str]:

@@ -85,10 +85,10 @@ def beside(pictures: Sequence[Image.Image], text: str = "") -> Image.Image:
     return whole
 
 
-def save(path: Path, radiograph: Radiograph, assessment: Assessment) -> None:
+def save(path: Path, radiograph: Radiograph, result: Result) -> None:
     """Writes the picture as PNG, whole or not at all. Raises ConfigError where that is not possible."""
     buffer = io.BytesIO()
-    draw(radiograph, assessment).save(buffer, format="PNG")
+    draw(radiograph, result).save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())
 
 
