@@ -80,12 +80,13 @@ class Archive(kit.Pacs):
 
 
 def send_report(port: int, dataset: Dataset, kind: int) -> int | None:
-    """An N-EVENT-REPORT to the node, as the peer PACS; its status."""
+    """An N-EVENT-REPORT to the node, as the peer PACS; its status, or None where it does not answer."""
     entity = AE("PACS")
     entity.add_requested_context(StorageCommitmentPushModel, ExplicitVRLittleEndian)
     roles: Any = [build_role(StorageCommitmentPushModel, scp_role=True)]
     association = entity.associate("127.0.0.1", port, ae_title="CARPAL", ext_neg=roles)
-    assert association.is_established
+    if not association.is_established:  # the node has been stopped
+        return None
     [context] = association.accepted_contexts
     assert context.as_scp, "the node lets the archive be the one that commits"
     status, _ = association.send_n_event_report(dataset, kind, StorageCommitmentPushModel, INSTANCE)
