@@ -82,6 +82,7 @@ def test_what_the_archive_does_not_hold_is_sent_again(tmp_path: Path, archive: a
     with kit.running(config_for(tmp_path, archive)) as node:
         kit.send(node.port, [kit.radiograph(1), kit.radiograph(2)])
         assert delivered(node, 2)
+        assert kit.wait_for(lambda: len(audited(node, "delivered")) == 2)
         [failed] = audited(node, "commitment-failed")
         assert (failed["reason"], failed["dead"]) == ("0x0112", False)
         assert 'outcome="again"} 1' in node.metrics.render({})
@@ -163,7 +164,7 @@ def test_switched_off_what_is_stored_counts_as_delivered(
     peers = tuple(dataclasses.replace(peer, commitment=False) for peer in config.peer)
     with kit.running(dataclasses.replace(config, peer=peers)) as node:
         assert delivered(node, 1)
-        assert audited(node, "delivered")[0]["commitment"] is None
+        assert kit.wait_for(lambda: [line["commitment"] for line in audited(node, "delivered")] == [None])
 
 
 def test_an_archive_without_commitment_is_named(tmp_path: Path) -> None:
