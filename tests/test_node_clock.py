@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import time
-from io import StringIO
 from pathlib import Path
 
 import pytest
 
+import node_fixtures
 import node_kit as kit
-from carpal.service import logs
 from carpal.service.clock import Clock
 from carpal.service.commitments import Commitments
 from carpal.service.config import load
 from carpal.service.jobs import Jobs, Limits, State
 from carpal.service.outbox import Outbox
 
+_quiet = node_fixtures.quiet
 DAY = 86_400.0
 JUMPS = (-DAY, -DAY / 2, DAY / 2, DAY)
 KINDS = ("dicom",)
@@ -110,7 +110,6 @@ def test_after_a_restart_with_another_clock_nothing_is_held_up(tmp_path: Path, j
 
 @pytest.mark.parametrize("jump", [-DAY, DAY])
 def test_a_node_whose_clock_jumps_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
-    logs.to(StringIO())
     pacs = kit.Pacs()
     pacs.close()
     with kit.running(load(kit.write_config(tmp_path / "node.toml", pacs.port))) as node:
@@ -124,4 +123,3 @@ def test_a_node_whose_clock_jumps_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(node.readers[0].asked) == 2  # type: ignore[attr-defined]
     back.close()
     assert back.received == {f"{kit.ROOT}.4.{n}": 1 for n in (1, 2)}
-    logs.to(None)

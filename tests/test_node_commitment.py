@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import archive_kit
+import node_fixtures
 import node_kit as kit
 from carpal.errors import NodeError
-from carpal.service import doctor, logs, scu, sender
+from carpal.service import doctor, scu, sender
 from carpal.service.clock import Clock
 from carpal.service.commitments import Commitments
 from carpal.service.config import NodeConfig, load
@@ -25,12 +25,12 @@ from carpal.service.outbox import Delivery, Outbox
 FIRST, SECOND = (kit.report_uid(f"{kit.ROOT}.1.{n}") for n in (1, 2))
 
 
+_quiet = node_fixtures.quiet
+
+
 @pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "IDLE_SECONDS", 0.05)
-    logs.to(StringIO())
-    yield
-    logs.to(None)
 
 
 @pytest.fixture
@@ -173,21 +173,16 @@ def test_an_archive_without_commitment_is_named(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="pacs takes no requests for storage commitment"):
         scu.echo(config, config.peer[1])
     pacs.close()
-
-
-class Steady:
-    """A clock that a test sets."""
-
-    seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
+    assert "may report" not in doctor._config(config)
+    peers = tuple(dataclasses.replace(peer, addresses=()) for peer in config.peer[1:])
+    said = doctor._config(dataclasses.replace(config, peer=(config.peer[0], *peers)))
+    assert "pacs may report on a commitment only in our own association: no addresses" in said
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Iterator[Callable[[], tuple[Jobs, Delivery, Steady]]]:
+def stored(tmp_path: Path) -> Iterator[Callable[[], tuple[Jobs, Delivery, node_fixtures.Steady]]]:
     """A result that its archive has stored, in a queue whose clock the test sets."""
-    steady = Steady()
+    steady = node_fixtures.Steady()
     limits = Limits(min_free=0, first_delay=60, longest_delay=3600, give_up_after=7200)
     with Jobs(tmp_path, limits, Clock(steady=steady)) as jobs:
         jobs.put(b"pixels", "1.2.3", "dicom", "S")
@@ -201,7 +196,7 @@ def stored(tmp_path: Path) -> Iterator[Callable[[], tuple[Jobs, Delivery, Steady
 
 
 def test_the_time_for_a_commitment_begins_when_the_object_is_stored_and_ends(
-    stored: Callable[[], tuple[Jobs, Delivery, Steady]],
+    stored: Callable[[], tuple[Jobs, Delivery, node_fixtures.Steady]],
 ) -> None:
     jobs, delivery, steady = stored()
     commitments, outcomes = Commitments(jobs), []
@@ -221,7 +216,7 @@ def test_the_time_for_a_commitment_begins_when_the_object_is_stored_and_ends(
     ("reason", "state"), [(0x0131, "stored"), (0x0110, "waiting"), (0x0213, "waiting"), (0x0119, "dead")]
 )
 def test_each_reason_has_its_consequence(
-    stored: Callable[[], tuple[Jobs, Delivery, Steady]], reason: int, state: str
+    stored: Callable[[], tuple[Jobs, Delivery, node_fixtures.Steady]], reason: int, state: str
 ) -> None:
     jobs, delivery, _ = stored()
     commitments = Commitments(jobs)
@@ -235,7 +230,7 @@ def test_each_reason_has_its_consequence(
 
 
 def test_a_report_on_what_was_there_before_does_not_count_for_what_was_sent_again(
-    stored: Callable[[], tuple[Jobs, Delivery, Steady]],
+    stored: Callable[[], tuple[Jobs, Delivery, node_fixtures.Steady]],
 ) -> None:
     jobs, delivery, steady = stored()
     commitments, outbox = Commitments(jobs), Outbox(jobs)

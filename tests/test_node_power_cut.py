@@ -16,18 +16,18 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
 
 import pytest
 
+import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import logs
 from carpal.service.audit import verify
 from carpal.service.config import load
 from carpal.service.jobs import Jobs, Limits, State
 
+_quiet = node_fixtures.quiet
 DISK_MB = 24
 CUTS = int(os.environ.get("CARPAL_POWER_CUTS", "12"))
 
@@ -45,7 +45,7 @@ class Disk:
     def cut(self) -> Path:
         """The disk as a power cut would leave it at this moment."""
         copy = self.image.with_suffix(f".{len(self.copies)}")
-        shutil.copyfile(self.image, copy)
+        subprocess.run(["cp", "--sparse=always", str(self.image), str(copy)], check=True)
         self.copies.append(copy)
         return copy
 
@@ -135,7 +135,6 @@ def test_no_power_cut_after_a_success_loses_the_study(disk: Disk, tmp_path: Path
 
 def start_from(copy: Path, tmp_path: Path, acknowledged: list[str]) -> None:
     """A node that starts on what the cut has left brings every report to the archive, once as an object."""
-    logs.to(StringIO())
     pacs = kit.Pacs()
     folder = tmp_path / "again"
     folder.mkdir()
@@ -144,5 +143,4 @@ def start_from(copy: Path, tmp_path: Path, acknowledged: list[str]) -> None:
         assert kit.wait_for(lambda: node.jobs.counts()[State.DELIVERED] == len(acknowledged))
         assert {job.meta["instance"] for job in node.jobs.latest()} == set(acknowledged)
     pacs.close()
-    logs.to(None)
     assert set(pacs.received) <= {kit.report_uid(instance) for instance in acknowledged}

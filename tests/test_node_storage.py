@@ -7,18 +7,18 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import node_fixtures
 import node_kit as kit
 from carpal.errors import NodeError
-from carpal.service import logs, scu
+from carpal.service import scu
 from carpal.service.audit import Audit, verify
 from carpal.service.clock import Clock
-from carpal.service.config import NodeConfig, load
+from carpal.service.config import NodeConfig
 from carpal.service.counters import Metrics
 from carpal.service.jobs import Jobs, Limits, State
 from carpal.service.outbox import Outbox
@@ -27,23 +27,7 @@ from carpal.service.sender import Sender
 OUT_OF_RESOURCES = 0xA700
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logs.to(StringIO())
-    yield
-    logs.to(None)
-
-
-@pytest.fixture
-def pacs() -> Iterator[kit.Pacs]:
-    archive = kit.Pacs()
-    yield archive
-    archive.close()
-
-
-@pytest.fixture
-def config(tmp_path: Path, pacs: kit.Pacs) -> NodeConfig:
-    return load(kit.write_config(tmp_path / "node.toml", pacs.port))
+_quiet, pacs, config = node_fixtures.quiet, node_fixtures.pacs, node_fixtures.config
 
 
 def lock(config: NodeConfig) -> sqlite3.Connection:
@@ -146,15 +130,6 @@ def test_eio_at_any_flush_of_a_store_is_refused_or_kept_and_never_lost(
     verify(config.node.folder / "audit.jsonl")
 
 
-class Steady:
-    """A clock that the test sets."""
-
-    seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory, where a flush costs nothing."""
@@ -184,7 +159,7 @@ def fill(jobs: Jobs, number: int) -> None:
 def test_a_backlog_of_ten_thousand_is_drained_in_order_after_an_outage_with_none_lost(
     config: NodeConfig, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number, steady = 10_000, Steady()
+    number, steady = 10_000, node_fixtures.Steady()
     calls = [0]
     sent: list[str] = []
 

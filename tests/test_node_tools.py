@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import dcmread
 
+import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import logs, scu
+from carpal.service import scu
 from carpal.service.config import load
 from carpal.service.jobs import State
 from carpal.service.node import Node
 from carpal.types import Radiograph
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere:
-        logs.to(nowhere)
-        yield
-        logs.to(None)
+_quiet = node_fixtures.quiet
 
 
 @pytest.fixture
