@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from typing import Any, Final
@@ -74,8 +75,9 @@ class Committer:
         """EVT_N_EVENT_REPORT in an association that the archive opened."""
         answer = self.take(event)
         transaction, heard = self._asking
-        if transaction and not self.commitments.open(transaction):
-            heard.set()
+        with contextlib.suppress(OutOfResources):  # then the association that asked waits a little longer
+            if transaction and not self.commitments.open(transaction):
+                heard.set()
         return answer
 
     def take(self, event: Any) -> tuple[int, None]:
