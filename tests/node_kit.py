@@ -159,13 +159,19 @@ class Pacs:
         self.received: Counter[str] = Counter()
         self.status = status
         entity = AE("PACS")
-        entity.add_supported_context(Verification)
-        entity.add_supported_context(ComprehensiveSRStorage)
+        for context in self.contexts():
+            entity.add_supported_context(context)
         entity.maximum_associations = 50
-        self._server: Any = entity.start_server(
-            ("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)]
-        )
+        self._server: Any = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=self.handlers())
         self.port = int(self._server.server_address[1])
+
+    def contexts(self) -> list[str]:
+        """Classes that it takes."""
+        return [Verification, ComprehensiveSRStorage]
+
+    def handlers(self) -> list[Any]:
+        """What it does."""
+        return [(evt.EVT_C_STORE, self._store)]
 
     def _store(self, event: Any) -> int:
         if self.status == 0:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import node_fixtures
 import node_kit as kit
 from carpal.cli import main
 from carpal.service import doctor
@@ -15,12 +15,7 @@ from carpal.service.config import Folder, NodeConfig, load
 from carpal.service.folder import Watcher, instance_of
 from carpal.service.jobs import Jobs, State
 
-
-@pytest.fixture
-def pacs() -> Iterator[kit.Pacs]:
-    archive = kit.Pacs()
-    yield archive
-    archive.close()
+pacs = node_fixtures.pacs
 
 
 @pytest.fixture(autouse=True)

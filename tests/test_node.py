@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
+import node_fixtures
 import node_kit as kit
 from carpal.errors import NodeError
 from carpal.service import logs
@@ -27,17 +28,7 @@ from carpal.service.node import Node
 from carpal.service.outbox import Outbox
 from carpal.service.reader import Answer, Outcome
 
-
-@pytest.fixture
-def pacs() -> Iterator[kit.Pacs]:
-    archive = kit.Pacs()
-    yield archive
-    archive.close()
-
-
-@pytest.fixture
-def config(tmp_path: Path, pacs: kit.Pacs) -> NodeConfig:
-    return load(kit.write_config(tmp_path / "node.toml", pacs.port))
+pacs, config = node_fixtures.pacs, node_fixtures.config
 
 
 @pytest.fixture(autouse=True)

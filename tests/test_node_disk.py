@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+import node_fixtures
 import node_kit as kit
-from carpal.service import logs
 from carpal.service.audit import verify
 from carpal.service.config import load
 from carpal.service.jobs import State
@@ -37,11 +36,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logs.to(StringIO())
-    yield
-    logs.to(None)
+_quiet = node_fixtures.quiet
 
 
 def large(number: int) -> Dataset:

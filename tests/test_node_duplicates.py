@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
+import node_fixtures
 import node_kit as kit
-from carpal.service import doctor, logs
+from carpal.service import doctor
 from carpal.service.audit import Audit
 from carpal.service.config import NodeConfig, load
 from carpal.service.counters import Metrics
@@ -25,13 +25,7 @@ from carpal.service.worker import Worker
 from carpal.trust.site import Check, Line, Site
 from carpal.types import ModelId, Radiograph, Sex
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere:
-        logs.to(nowhere)
-        yield
-        logs.to(None)
+_quiet = node_fixtures.quiet
 
 
 @pytest.fixture

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom import dcmread
 
+import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import logs
+from carpal.service import scu
 from carpal.service.config import load
 from carpal.service.jobs import State
 from carpal.service.node import Node
 from carpal.types import Radiograph
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with open(os.devnull, "w") as nowhere:
-        logs.to(nowhere)
-        yield
-        logs.to(None)
+_quiet = node_fixtures.quiet
 
 
 @pytest.fixture
@@ -134,6 +127,22 @@ def test_orthanc_routes_a_radiograph_to_the_node_and_shows_the_results(tmp_path:
         orthanc.call("/instances", hand_dcm.read_bytes())
         assert node.jobs.counts()[State.DELIVERED] == 1
         assert orthanc.modalities() == ["DX", "OT", "SR"], "sent again, nothing is doubled"
+
+
+def test_orthanc_commits_to_the_results_that_it_holds(tmp_path: Path) -> None:
+    """It reports in an association of its own, and proposes to be the SCP in it."""
+    tools.tool("Orthanc")
+    port = tools.free_port()
+    orthanc = tools.Orthanc(tmp_path / "orthanc", port, route=False)
+    path = kit.write_config(tmp_path / "node.toml", orthanc.dicom, port)
+    text = path.read_text().replace("results = true", 'results = true\ncommitment = true\naddresses = ["127.0.0.1/32"]')
+    path.write_text(text)
+    with orthanc.running(), kit.running(load(path)) as node:
+        scu.echo(node.config, node.config.peer[1])
+        assert kit.send(node.port, [kit.radiograph(1), kit.radiograph(2)]) == [0, 0]
+        assert delivered(node, 2)
+        assert orthanc.modalities() == ["SR", "SR"]
+        assert 'carpal_commitments_total{destination="pacs",outcome="held"} 2' in node.metrics.render({})
 
 
 def is_report(orthanc: tools.Orthanc, entry: dict[str, Any]) -> bool:

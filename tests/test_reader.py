@@ -9,7 +9,6 @@ import signal
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,10 @@ from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
+import node_fixtures
 import node_kit as kit
 from carpal.errors import ReaderDied, WeightsError
-from carpal.service.config import NodeConfig, load
+from carpal.service.config import NodeConfig
 from carpal.service.reader import Outcome, Reader
 from carpal.types import Radiograph
 from node_kit import changed, read
@@ -33,17 +33,7 @@ MEMORY_MB = 300
 SECONDS = 2.0
 
 
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> NodeConfig:
-    return load(kit.write_config(tmp_path_factory.mktemp("reader") / "node.toml", 104))
-
-
-@pytest.fixture(scope="module")
-def reader(config: NodeConfig) -> Iterator[Reader]:
-    opened = kit.FakeNetworkReader(config)
-    opened.start()
-    yield opened
-    opened.close()
+reader_config, reader = node_fixtures.reader_config, node_fixtures.reader
 
 
 def cpu_seconds(reader: Reader) -> float:
@@ -207,20 +197,22 @@ def test_a_hundred_mutated_files_have_an_outcome_each(reader: Reader, tmp_path: 
         assert answer.outcome is not Outcome.FAILED
 
 
-def test_too_slow_is_stopped_and_replaced(config: NodeConfig, tmp_path: Path, hand: Dataset) -> None:
-    quick = kit.FakeNetworkReader(dataclasses.replace(config, reading=dataclasses.replace(config.reading, seconds=0.3)))
+def test_too_slow_is_stopped_and_replaced(reader_config: NodeConfig, tmp_path: Path, hand: Dataset) -> None:
+    quick = kit.FakeNetworkReader(
+        dataclasses.replace(reader_config, reading=dataclasses.replace(reader_config.reading, seconds=0.3))
+    )
     quick.start()
     os.mkfifo(tmp_path / "fifo")  # opening it waits for ever
     with pytest.raises(ReaderDied, match="longer"):
         quick.read(tmp_path / "fifo", "1.2", [])
     assert quick.pid is None
-    quick.config = config
+    quick.config = reader_config
     assert read(quick, tmp_path, hand).outcome is Outcome.READ
     quick.close()
 
 
-def test_a_reader_that_is_killed_by_what_it_reads_says_so(config: NodeConfig, tmp_path: Path) -> None:
-    victim = kit.FakeNetworkReader(config)
+def test_a_reader_that_is_killed_by_what_it_reads_says_so(reader_config: NodeConfig, tmp_path: Path) -> None:
+    victim = kit.FakeNetworkReader(reader_config)
     victim.start()
     pid = victim.pid
     assert pid is not None
@@ -232,7 +224,9 @@ def test_a_reader_that_is_killed_by_what_it_reads_says_so(config: NodeConfig, tm
     killer.join()
 
 
-def test_weights_that_are_missing_are_named_at_the_start(config: NodeConfig) -> None:
-    missing = dataclasses.replace(config, reading=dataclasses.replace(config.reading, weights="/none.onnx"))
+def test_weights_that_are_missing_are_named_at_the_start(reader_config: NodeConfig) -> None:
+    missing = dataclasses.replace(
+        reader_config, reading=dataclasses.replace(reader_config.reading, weights="/none.onnx")
+    )
     with pytest.raises(WeightsError):
         Reader(missing).start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -12,26 +11,16 @@ import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+import node_fixtures
 import node_kit as kit
 from carpal.errors import ConfigError
-from carpal.service.config import NodeConfig, load
+from carpal.service.config import NodeConfig
 from carpal.service.reader import Outcome, Reader
 from carpal.trust.site import Check, Line, Site
 from carpal.types import ModelId, Radiograph, Sex
 from node_kit import changed, read
 
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> NodeConfig:
-    return load(kit.write_config(tmp_path_factory.mktemp("reader") / "node.toml", 104))
-
-
-@pytest.fixture(scope="module")
-def reader(config: NodeConfig) -> Iterator[Reader]:
-    opened = kit.FakeNetworkReader(config)
-    opened.start()
-    yield opened
-    opened.close()
+reader_config, reader = node_fixtures.reader_config, node_fixtures.reader
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +46,10 @@ def test_without_a_sex_one_report_holds_both_readings(
 
 
 def test_where_the_hospital_says_so_an_unknown_sex_is_a_reason_and_no_age(
-    config: NodeConfig, tmp_path: Path, hand: Dataset
+    reader_config: NodeConfig, tmp_path: Path, hand: Dataset
 ) -> None:
     strict = kit.FakeNetworkReader(
-        dataclasses.replace(config, reading=dataclasses.replace(config.reading, unknown_sex="refuse"))
+        dataclasses.replace(reader_config, reading=dataclasses.replace(reader_config.reading, unknown_sex="refuse"))
     )
     answer = read(strict, tmp_path, changed(hand, PatientSex="O"))
     strict.close()
@@ -82,14 +71,16 @@ def test_two_hands_in_a_frame_are_two_readings_of_one_report(reader: Reader, tmp
     assert "Structure of left hand" not in report, "neither is known to be it"
 
 
-def test_a_hospital_s_calibration_moves_the_age_and_is_named(config: NodeConfig, tmp_path: Path, hand: Dataset) -> None:
+def test_a_hospital_s_calibration_moves_the_age_and_is_named(
+    reader_config: NodeConfig, tmp_path: Path, hand: Dataset
+) -> None:
     model = ModelId("fake", "1", kit.MODEL)
     line = Line(shift=5, slope=0, centre=120, low=60, high=180, n=40)
     site = Site("Ward 7", "2026-11-24", model, dict.fromkeys(Sex, line), Check(8, 6, 2, (1, 3)))
     path = tmp_path / "site.json"
     path.write_text(site.as_text())
-    settings = dataclasses.replace(config.reading, calibration=str(path))
-    calibrated = kit.FakeNetworkReader(dataclasses.replace(config, reading=settings))
+    settings = dataclasses.replace(reader_config.reading, calibration=str(path))
+    calibrated = kit.FakeNetworkReader(dataclasses.replace(reader_config, reading=settings))
     answer = read(calibrated, tmp_path, hand)
     calibrated.close()
     [assessment] = answer.result["assessments"]

@@ -29,7 +29,8 @@ ORGANISATION: Final = "carpal"
 def sentence(signature: Signature) -> str:
     """What was decided, by whom and when, in one English sentence."""
     verb = {"accept": "accepted", "adjust": "adjusted", "reject": "rejected"}[signature.decision]
-    parts = [f"{verb} by {signature.reader} on {signature.signed}"]
+    hand = f" for the hand at the {signature.hand} of the picture" if signature.hand else ""
+    parts = [f"{verb}{hand} by {signature.reader} on {signature.signed}"]
     if signature.machine_months is not None:
         parts.append(f"the machine read {signature.machine_months:.1f} months (weights SHA-256 {signature.machine})")
     if signature.reason:
@@ -37,12 +38,21 @@ def sentence(signature: Signature) -> str:
     return "; ".join(parts)
 
 
+def signed_part(found: Findings, signature: Signature) -> Findings:
+    """What the signature is about: of two hands that which it names, otherwise everything."""
+    named = [reading for reading in found.readings if reading.part == signature.hand] if signature.hand else []
+    return named[0] if len(named) == 1 else found
+
+
 def signed_findings(found: Findings, signature: Signature) -> Findings:
-    """The findings as the reader signed them. A rejected result has no age; only an accepted one keeps its interval."""
+    """The findings as the reader signed them: of two hands the one that she signed, for she said nothing of the other.
+    A rejected result has no age; only an accepted one keeps its interval."""
+    found = signed_part(found, signature)
     warnings = (*found.warnings, sentence(signature))
     if signature.months is None:
         refusal = Refusal("rejected", sentence(signature))
-        return replace(found, months=None, interval=None, score=None, regions=(), warnings=(), refusal=refusal)
+        gone: dict[str, Any] = {"months": None, "interval": None, "score": None, "regions": (), "readings": ()}
+        return replace(found, **gone, warnings=(), refusal=refusal)
     if signature.decision == "accept":
         return replace(found, warnings=warnings)
     return replace(found, months=round(signature.months, 1), interval=None, score=None, warnings=warnings, refusal=None)
@@ -57,6 +67,7 @@ def write_sr(found: Findings, source: Source, signature: Signature, uid_root: st
     document = pydicom.dcmread(io.BytesIO(sr.write(signed_findings(found, signature), source, uid_root)))
     uid = derive(f"sr signed {signature.reader} {signature.signed}", found, source, uid_root)
     document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = uid
+    document.SeriesInstanceUID = machine.SeriesInstanceUID
     document.InstanceNumber = 2
     document.VerificationFlag = "VERIFIED"
     observer, earlier, series, instance = Dataset(), Dataset(), Dataset(), Dataset()
@@ -77,8 +88,8 @@ def write_sr(found: Findings, source: Source, signature: Signature, uid_root: st
 def write_fhir(found: Findings, source: Source, signature: Signature, uid_root: str | None = None) -> bytes:
     """The bundle with the reader's Observation, which is derived from the machine's. Raises ConfigError."""
     bundle = fhir.bundle(found, source, uid_root)
-    by_type = {entry["resource"]["resourceType"]: entry for entry in reversed(bundle["entry"])}
-    report, machine = by_type["DiagnosticReport"]["resource"], by_type["Observation"]
+    report, *_ = (entry["resource"] for entry in bundle["entry"] if _is(entry, "DiagnosticReport"))
+    machine = [entry for entry in bundle["entry"] if _is(entry, "Observation")][_place(found, signature)]
     uid = derive(f"fhir signed {signature.reader} {signature.signed}", found, source, uid_root)
     url = f"urn:oid:{uid}"
     observation: dict[str, Any] = {
@@ -104,3 +115,13 @@ def write_fhir(found: Findings, source: Source, signature: Signature, uid_root: 
     bundle["identifier"]["value"] = url
     bundle["entry"].append({"fullUrl": url, "resource": observation})
     return (json.dumps(bundle, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _is(entry: dict[str, Any], kind: str) -> bool:
+    return bool(entry["resource"]["resourceType"] == kind)
+
+
+def _place(found: Findings, signature: Signature) -> int:
+    """Which Observation of `fhir.bundle` is the machine's: the whole comes first, its readings follow."""
+    part = signed_part(found, signature)
+    return 0 if part is found else 1 + found.readings.index(part)

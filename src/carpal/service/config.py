@@ -86,11 +86,15 @@ class Results:
     first_delay_seconds: float = 60
     longest_delay_seconds: float = 3600
     give_up_hours: float = 48
+    commitment_seconds: float = 600
 
 
 @dataclass(frozen=True)
 class Peer:
-    """[[peer]]: a DICOM application. It may send from its `addresses`; it gets results where `results` is set."""
+    """[[peer]]: a DICOM application. It may send from its `addresses`; it gets results where `results` is set.
+
+    With `commitment` a result is delivered only once the peer has committed to keep it.
+    """
 
     name: str
     ae_title: str
@@ -98,6 +102,7 @@ class Peer:
     host: str = ""
     port: int = 0
     results: bool = False
+    commitment: bool = False
     tls: bool = False
 
     def allows(self, address: str) -> bool:
@@ -291,6 +296,8 @@ def _check_results(config: NodeConfig) -> None:
     _need(results.max_tries > 0, "[results] max_tries", results.max_tries, "1 or more")
     for name in ("first_delay_seconds", "longest_delay_seconds", "give_up_hours"):
         _need(getattr(results, name) >= 0, f"[results] {name}", getattr(results, name), "0 or more")
+    seconds = results.commitment_seconds
+    _need(0 < seconds <= 7 * 86_400, "[results] commitment_seconds", seconds, "above 0, and a week at most")
 
 
 def _check_names(config: NodeConfig) -> None:
@@ -313,6 +320,7 @@ def _check_peers(config: NodeConfig) -> None:
             _need(
                 bool(peer.host) and 0 < peer.port < 65536, f"{where}: host and port", (peer.host, peer.port), "needed"
             )
+        _need(not peer.commitment or peer.results, f"{where}: commitment", True, "possible only with results = true")
         _need(not (peer.tls and config.tls is None), f"{where}: tls", True, "possible only with a [tls] table")
     for web in config.dicomweb:
         fits = re.fullmatch(r"https?://[^\s@?#]+", web.url) is not None

@@ -15,6 +15,7 @@ HELP: Final = {
     "carpal_read_total": "Jobs that the reader settled, by outcome.",
     "carpal_delivered_total": "Result objects that a destination acknowledged, by destination.",
     "carpal_delivery_failures_total": "Attempts to deliver that failed, by destination.",
+    "carpal_commitments_total": "Result objects by what became of a request for commitment: held, again, dead.",
     "carpal_jobs": "Jobs now, by state.",
     "carpal_deliveries": "Result objects now, by state.",
     "carpal_disk_free_bytes": "Bytes that may still be written before objects are refused.",

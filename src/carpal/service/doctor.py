@@ -73,7 +73,9 @@ def _config(config: NodeConfig) -> str:
         raise ConfigError("nobody may send - there is no [[peer]] with addresses, no [[folder]], no pull - add one")
     if not config.destinations():
         raise ConfigError("results go nowhere - no [[peer]] or [[dicomweb]] has results = true - set it for the PACS")
-    return f"{senders} peers may send, results go to {', '.join(config.destinations())}"
+    silent = [peer.name for peer in config.peer if peer.commitment and not peer.addresses]
+    remark = f"; {', '.join(silent)} may report on a commitment only in our own association: no addresses"
+    return f"{senders} peers may send, results go to {', '.join(config.destinations())}{remark if silent else ''}"
 
 
 def _folder(config: NodeConfig) -> str:
@@ -164,7 +166,8 @@ def _queue(config: NodeConfig) -> str:
             f"{deliveries['dead']} results could not be delivered in time - mend the peer, then send the studies again"
         )
     waiting = counts[State.QUEUED] + counts[State.LEASED]
-    return f"{waiting} jobs and {deliveries['waiting']} results wait, none is dead{_other_pictures(config)}"
+    stored = f", {deliveries['uncommitted']} wait for a commitment" if deliveries["uncommitted"] else ""
+    return f"{waiting} jobs and {deliveries['waiting']} results wait{stored}, none is dead{_other_pictures(config)}"
 
 
 def _other_pictures(config: NodeConfig) -> str:
@@ -177,7 +180,7 @@ def _other_pictures(config: NodeConfig) -> str:
 def _peers(config: NodeConfig) -> Iterator[Finding]:
     def echoed(peer: Peer) -> str:
         scu.echo(config, peer)
-        return "answers C-ECHO"
+        return "answers C-ECHO, takes storage commitment" if peer.commitment else "answers C-ECHO"
 
     def searched(web: Web) -> str:
         dicomweb.check(web)

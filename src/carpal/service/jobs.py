@@ -16,7 +16,6 @@ import hashlib
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,23 +24,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from carpal.errors import NodeError, OutOfResources
+from carpal.service.clock import SLACK, Clock
 from carpal.service.spool import Spool
-
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS jobs (
-    id TEXT PRIMARY KEY, key TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, source TEXT NOT NULL,
-    sha256 TEXT NOT NULL, size INTEGER NOT NULL, meta TEXT NOT NULL,
-    state TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, interrupted INTEGER NOT NULL DEFAULT 0,
-    due REAL NOT NULL, lease_until REAL, worker TEXT,
-    code TEXT, message TEXT, result TEXT, created REAL NOT NULL, updated REAL NOT NULL,
-    pruned INTEGER NOT NULL DEFAULT 0);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, kind, due);
-CREATE TABLE IF NOT EXISTS deliveries (
-    id INTEGER PRIMARY KEY, job TEXT NOT NULL REFERENCES jobs (id), name TEXT NOT NULL, destination TEXT NOT NULL,
-    state TEXT NOT NULL, tries INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL, lease_until REAL,
-    message TEXT, created REAL NOT NULL, updated REAL NOT NULL, UNIQUE (job, name, destination));
-CREATE INDEX IF NOT EXISTS deliveries_by_state ON deliveries (state, due);
-"""
+from carpal.service.tables import SCHEMA
 
 
 class State(StrEnum):
@@ -121,8 +106,8 @@ class Limits:
 class Jobs:
     """The queue in `folder`: queue.sqlite and the spool. Close it, or use it in a `with`."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, folder: Path, limits: Limits | None = None, clock: Clock | None = None) -> None:
+        self.limits, self.now = limits or Limits(), (clock or Clock()).now
         try:
             self.spool = Spool(folder, self.limits.min_free)
             self._lock = threading.RLock()
@@ -182,7 +167,7 @@ class Jobs:
         for ("dicom", "web"), `source` who sent it, as the audit log names it; `sha256` saves hashing a file again.
         Raises OutOfResources: disk, too many waiting, payload too large.
         """
-        now = time.time()
+        now = self.now()
         if self.find(key):  # its files must not be pruned meanwhile
             with self.transaction() as db:
                 db.execute("UPDATE jobs SET updated = ? WHERE key = ?", (now, key))
@@ -223,9 +208,10 @@ class Jobs:
 
         A lease that ran out counts as an interruption, and its job is handed out again.
         """
-        now, marks = time.time(), ", ".join("?" * len(kinds))
+        now, marks = self.now(), ", ".join("?" * len(kinds))
         with self.transaction() as db:
-            self._end_leases(db, now, "lease_until <= ? OR lease_until > ?", (now, now + 24 * 3600))
+            ended = f"lease_until <= ? OR (lease_until > ? AND kind IN ({marks}))"  # beyond: by another clock
+            self._end_leases(db, now, ended, (now, now + max(seconds, 0) + SLACK, *kinds))
             row = db.execute(
                 # A due time beyond the longest delay comes from a clock that was set back.
                 f"SELECT id FROM jobs WHERE state = 'queued' AND kind IN ({marks}) AND (due <= ? OR due > ?) "
@@ -243,7 +229,7 @@ class Jobs:
     def release(self, worker: str) -> int:
         """Ends at once the leases of a worker that is known to be dead: call it at start. Returns how many."""
         with self.transaction() as db:
-            return self._end_leases(db, time.time(), "worker = ?", (worker,))
+            return self._end_leases(db, self.now(), "worker = ?", (worker,))
 
     def _end_leases(self, db: sqlite3.Connection, now: float, where: str, values: tuple[Any, ...]) -> int:
         ended = db.execute(
@@ -291,7 +277,7 @@ class Jobs:
         destinations: Sequence[str],
     ) -> bool:
         self.spool.write(job.id, files)
-        now = time.time()
+        now = self.now()
         with self.transaction() as db:
             changed = db.execute(
                 "UPDATE jobs SET state = ?, code = ?, message = ?, result = ?, worker = NULL, lease_until = NULL, "
@@ -302,14 +288,15 @@ class Jobs:
                 db.executemany(
                     "INSERT INTO deliveries (job, name, destination, state, due, created, updated) "
                     "VALUES (?, ?, ?, 'waiting', ?, ?, ?) "
-                    "ON CONFLICT DO UPDATE SET state = 'waiting', due = excluded.due",
+                    "ON CONFLICT DO UPDATE "
+                    "SET state = 'waiting', tries = 0, due = excluded.due, created = excluded.created",
                     [(job.id, name, where, now, now, now) for name in files for where in destinations],
                 )
         return bool(changed)
 
     def fail(self, job: Job, code: str, message: str, fatal: bool = False) -> bool:
         """We are to blame: queued again after a delay, or dead after `max_tries`, or at once where `fatal`."""
-        now, dead = time.time(), fatal or job.tries + 1 >= self.limits.max_tries
+        now, dead = self.now(), fatal or job.tries + 1 >= self.limits.max_tries
         with self.transaction() as db:
             changed = db.execute(
                 "UPDATE jobs SET state = ?, tries = tries + 1, code = ?, message = ?, due = ?, worker = NULL, "
@@ -332,12 +319,12 @@ class Jobs:
             db.execute(
                 "UPDATE jobs SET state = 'queued', due = ?, code = ?, message = ?, worker = NULL, lease_until = NULL "
                 "WHERE id = ? AND state = 'leased' AND worker = ?",
-                (time.time() + min(seconds, self.limits.longest_delay), code, message, job.id, job.worker),
+                (self.now() + min(seconds, self.limits.longest_delay), code, message, job.id, job.worker),
             )
 
     def retry(self, job_id: str) -> Job:
         """Queues a settled job again from its first try: an operator's answer to a dead or rejected one."""
-        now = time.time()
+        now = self.now()
         with self.transaction() as db:
             db.execute(
                 "UPDATE jobs SET state = 'queued', tries = 0, interrupted = 0, due = ?, updated = ? "

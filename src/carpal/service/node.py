@@ -21,6 +21,7 @@ from carpal.errors import NodeError
 from carpal.inference.info import read_info
 from carpal.service import logs
 from carpal.service.audit import Audit, verify
+from carpal.service.committer import Committer
 from carpal.service.config import NodeConfig
 from carpal.service.counters import Metrics, resident
 from carpal.service.dicomweb import Puller
@@ -55,13 +56,15 @@ class Node:
         self._lock_file = _only_one(config)
         self.jobs = Jobs(config.node.folder, config.queue_limits())
         self.audit, self.metrics = Audit(config.node.folder / AUDIT), Metrics()
-        self.receiver = Receiver(config, self.jobs, self.audit, self.metrics, reading_id(config, self.model))
+        everyone = config, self.jobs, self.audit, self.metrics
+        self.committer = Committer(*everyone)
+        self.receiver = Receiver(*everyone, reading_id(config, self.model), self.committer)
         self.readers = [make_reader(config) for _ in range(config.reading.workers)]
         self.workers = [
             Worker(f"node-{n}", config, self.jobs, reader, self.audit, self.metrics, self.model, self.calibration)
             for n, reader in enumerate(self.readers)
         ]
-        self.sender = Sender(config, self.jobs, self.audit, self.metrics)
+        self.sender = Sender(*everyone, self.committer)
         self.health: HealthServer | None = None
         self.port = 0
         self._stop, self._threads = threading.Event(), [threading.Thread()][:0]

@@ -1,7 +1,9 @@
 """Results on their way out: one row for each file and destination, written in the same commit as the job's result.
 
     waiting ──lease──▶ leased ──sent──▶ sent          (a job whose deliveries are all sent is `delivered`)
-       ▲                 └─failed─▶ waiting again after a delay, or dead after `give_up_after` seconds
+       ▲                 │ └─stored─▶ stored          (the archive has it, and is still to commit to it: commitments.py)
+       │                 └─failed─▶ waiting again after a delay, or dead after `give_up_after` seconds
+       └── not committed to ─┘
 
 A file is sent again until its peer has said that it has it, so a crash between the peer's answer and our commit sends
 it twice: the same object with the same UIDs, which an archive keeps once.
@@ -9,12 +11,17 @@ it twice: the same object with the same UIDs, which an archive keeps once.
 
 from __future__ import annotations
 
-import time
+import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Final
 
+from carpal.service.clock import SLACK
 from carpal.service.jobs import Job, Jobs
+
+COLUMNS: Final = "deliveries.id, job, name, destination, tries, created"
+"""What `as_delivery` needs of a row."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +44,20 @@ class Outbox:
         self.jobs = jobs
 
     def lease(self, seconds: float, limit: int = 20) -> list[Delivery]:
-        """The deliveries of one destination that have waited longest, at most `limit`, or none. Lost leases return."""
-        now = time.time()
+        """What is due for one destination, the oldest results first, at most `limit`, or none. Lost leases return."""
+        now = self.jobs.now()
         with self.jobs.transaction() as db:
             db.execute(
                 "UPDATE deliveries SET state = 'waiting', lease_until = NULL "
                 "WHERE state = 'leased' AND (lease_until <= ? OR lease_until > ?)",
-                (now, now + 24 * 3600),
+                (now, now + max(seconds, 0) + SLACK),
             )
-            ready = "state = 'waiting' AND (due <= ? OR due > ?)"
-            limits = (now, now + self.jobs.limits.longest_delay)
-            rows = db.execute(
-                f"SELECT id, job, name, destination, tries, created FROM deliveries WHERE {ready} AND destination = "
-                f"(SELECT destination FROM deliveries WHERE {ready} ORDER BY due, id LIMIT 1) ORDER BY due, id LIMIT ?",
-                (*limits, *limits, limit),
-            ).fetchall()
+            rows = due_rows(db, self.jobs, "waiting", limit)
             db.executemany(
                 "UPDATE deliveries SET state = 'leased', lease_until = ?, updated = ? WHERE id = ?",
                 [(now + seconds, now, row["id"]) for row in rows],
             )
-        return [Delivery(**dict(row), path=self.jobs.spool.result(row["job"], row["name"])) for row in rows]
+        return [as_delivery(row, self.jobs) for row in rows]
 
     def release(self) -> int:
         """Ends every lease at once: for the one process that delivers, at its start. Returns how many."""
@@ -67,21 +68,24 @@ class Outbox:
 
     def sent(self, delivery: Delivery) -> None:
         """The peer has it. The job is `delivered` once nothing of it is left."""
-        now = time.time()
         with self.jobs.transaction() as db:
+            settle(db, delivery, self.jobs.now())
+
+    def stored(self, delivery: Delivery) -> None:
+        """The archive has it, and is to commit to it. Its time and tries begin anew, unless it was here before."""
+        now, values = self.jobs.now(), {"id": delivery.id}
+        with self.jobs.transaction() as db:
+            first = not db.execute("SELECT 1 FROM commitments WHERE delivery = :id", values).fetchone()
             db.execute(
-                "UPDATE deliveries SET state = 'sent', message = NULL, lease_until = NULL, updated = ? WHERE id = ?",
-                (now, delivery.id),
+                "UPDATE deliveries SET state = 'stored', message = NULL, lease_until = NULL, due = :now, "
+                "updated = :now, created = iif(:first, :now, created), tries = iif(:first, 0, tries) WHERE id = :id",
+                {**values, "now": now, "first": first},
             )
-            db.execute(
-                "UPDATE jobs SET state = 'delivered', updated = ? WHERE id = ? AND state = 'done' "
-                "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND state != 'sent')",
-                (now, delivery.job),
-            )
+            db.execute("DELETE FROM commitments WHERE delivery = :id", values)  # they were of the one sent before
 
     def failed(self, delivery: Delivery, message: str, fatal: bool = False) -> bool:
         """Tried in vain: again later, or never (dead) where `fatal` or too old. True where it is dead now."""
-        now, limits = time.time(), self.jobs.limits
+        now, limits = self.jobs.now(), self.jobs.limits
         dead = fatal or now - delivery.created > limits.give_up_after
         with self.jobs.transaction() as db:
             db.execute(
@@ -97,17 +101,20 @@ class Outbox:
             )
         return dead
 
-    def hold(self, destination: str, seconds: float) -> None:
-        """Nobody answers there: what waits for it waits at least so long, and others' results go first."""
+    def hold(self, destination: str, seconds: float, state: str = "waiting") -> None:
+        """Nobody answers there: what waits for it waits at least so long, and others' results go first.
+
+        Call it after `failed`: then all have the same time again, and the oldest goes first.
+        """
         with self.jobs.transaction() as db:
             db.execute(
-                "UPDATE deliveries SET due = max(due, ?) WHERE state = 'waiting' AND destination = ?",
-                (time.time() + seconds, destination),
+                "UPDATE deliveries SET due = max(due, ?) WHERE state = ? AND destination = ?",
+                (self.jobs.now() + seconds, state, destination),
             )
 
     def again(self, job: Job, states: Sequence[str] = ("sent", "dead")) -> int:
         """Sends the results of a job once more: its study came again, or an operator asked. Returns how many."""
-        now, marks = time.time(), ", ".join("?" * len(states))
+        now, marks = self.jobs.now(), ", ".join("?" * len(states))
         with self.jobs.transaction() as db:
             return db.execute(
                 f"UPDATE deliveries SET state = 'waiting', tries = 0, due = ?, created = ?, updated = ? "
@@ -116,8 +123,45 @@ class Outbox:
             ).rowcount
 
     def counts(self) -> dict[str, int]:
-        """How many deliveries are waiting (leased ones included), sent and dead."""
+        """How many deliveries wait (leased ones included), are stored but not committed to, are sent, and are dead."""
         with self.jobs.transaction() as db:
             rows = dict(db.execute("SELECT state, count(*) FROM deliveries GROUP BY state").fetchall())
-        waiting = int(rows.get("waiting", 0)) + int(rows.get("leased", 0))
-        return {"waiting": waiting, "sent": int(rows.get("sent", 0)), "dead": int(rows.get("dead", 0))}
+        together = {"waiting": ("waiting", "leased"), "uncommitted": ("stored", "asked")}
+        return {
+            name: sum(int(rows.get(state, 0)) for state in together.get(name, (name,)))
+            for name in ("waiting", "uncommitted", "sent", "dead")
+        }
+
+
+def due_rows(db: sqlite3.Connection, jobs: Jobs, state: str, limit: int) -> list[sqlite3.Row]:
+    """Within a transaction: what is due in this state for one destination, the one that has waited longest.
+
+    A due time beyond the longest delay comes from a clock that was set back over a restart.
+    """
+    ready, now = "state = :state AND (due <= :now OR due > :beyond)", jobs.now()
+    return db.execute(
+        f"SELECT {COLUMNS} FROM deliveries WHERE {ready} AND destination = "
+        f"(SELECT destination FROM deliveries WHERE {ready} ORDER BY due, id LIMIT 1) "
+        "ORDER BY created, id LIMIT :limit",
+        {"state": state, "now": now, "beyond": now + jobs.limits.longest_delay, "limit": limit},
+    ).fetchall()
+
+
+def as_delivery(row: sqlite3.Row, jobs: Jobs) -> Delivery:
+    """A row with the columns of a delivery, and perhaps others."""
+    values = {field.name: row[field.name] for field in fields(Delivery) if field.name != "path"}
+    return Delivery(**values, path=jobs.spool.result(row["job"], row["name"]))
+
+
+def settle(db: sqlite3.Connection, delivery: Delivery, now: float) -> None:
+    """Within a transaction: this one is where it should be, and its job is `delivered` if it was the last."""
+    db.execute(
+        "UPDATE deliveries SET state = 'sent', message = NULL, lease_until = NULL, updated = ? WHERE id = ?",
+        (now, delivery.id),
+    )
+    db.execute("DELETE FROM commitments WHERE delivery = ?", (delivery.id,))
+    db.execute(
+        "UPDATE jobs SET state = 'delivered', updated = ? WHERE id = ? AND state = 'done' "
+        "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND state != 'sent')",
+        (now, delivery.job),
+    )

@@ -11,13 +11,13 @@ from typing import Final
 from carpal.inference.hands import cut_out
 from carpal.report import as_json, encapsulated, forms, overlay, pdf, signed
 from carpal.report.child import Signature
-from carpal.report.findings import findings
+from carpal.report.findings import each, together
 from carpal.report.source import read_source
 from carpal.service.api import Problem
 from carpal.service.jobs import State
 from carpal.service.readings import Study
-from carpal.service.studies import NAME, Studies, single
-from carpal.types import Assessment, BothSexes, Result, has_age
+from carpal.service.studies import NAME, Studies
+from carpal.types import Radiograph, Result, has_age
 
 
 class FormName(StrEnum):
@@ -82,36 +82,27 @@ def make(studies: Studies, study: Study, form: FormName, language: str = "en") -
     if form not in forms_of(studies, study, results):
         reason = _why_not(results)
         raise Problem(404, f"This form does not exist for the study: {reason}. Ask for another form", "no-such-form")
-    if form in PLAIN:
-        content = _plain(studies, study, results, form, language)
-    else:
-        assessment = single(results)
-        assert assessment is not None
-        content = _of_dicom(studies, study, assessment, form, language)
+    of_form = _plain if form in PLAIN else _of_dicom
+    content = of_form(studies, study, results, form, language)
     return Made(content, TYPES.get(form, "application/dicom"), f"bone-age-{study.id}.{form}")
 
 
 def forms_of(studies: Studies, study: Study, results: Sequence[Result]) -> tuple[FormName, ...]:
-    """The forms that exist for a study: fewer without an age, for two hands or ages, and for what is no DICOM file."""
-    one = single(results)
+    """The forms that exist for a study: fewer without an age, without regions, and for what is no DICOM file."""
     missing = () if any(map(has_age, results)) else (FormName.PDF, FormName.PDF_IN_DICOM, FormName.CAPTURE)
-    missing = missing if one and one.regions else (*missing, FormName.GSPS)
-    available = tuple(FormName) if one is not None and studies.is_dicom(study) else PLAIN
+    missing = missing if any(one.regions for one in each(results)) else (*missing, FormName.GSPS)
+    available = tuple(FormName) if studies.is_dicom(study) else PLAIN
     return tuple(form for form in available if form not in missing)
 
 
 def _why_not(results: Sequence[Result]) -> str:
-    if not any(map(has_age, results)):
-        return "the machine gave no age"
-    if len(results) > 1:
-        return "there are two hands in the picture"
-    return "the sex is unknown" if isinstance(results[0], BothSexes) else "the radiograph is no DICOM file"
+    return "the radiograph is no DICOM file" if any(map(has_age, results)) else "the machine gave no age"
 
 
 def _plain(studies: Studies, study: Study, results: Sequence[Result], form: FormName, language: str) -> bytes:
     if form is FormName.JSON:
         return as_json.document([as_json.entry_of(result) for result in results]).encode()
-    hands = [cut_out(studies.radiograph(study), result) for result in results]
+    hands = _hands(studies, study, results)
     if form is FormName.PNG:
         buffer = io.BytesIO()
         overlay.beside([overlay.draw(*hand) for hand in hands]).save(buffer, format="PNG")
@@ -119,20 +110,28 @@ def _plain(studies: Studies, study: Study, results: Sequence[Result], form: Form
     return pdf.render_hands(hands, studies.child(study), language, signature_of(studies, study))
 
 
-def _of_dicom(studies: Studies, study: Study, assessment: Assessment, form: FormName, language: str) -> bytes:
-    """The forms that refer to the DICOM file; SR, FHIR and PDF carry the signature, if there is one."""
+def _hands(studies: Studies, study: Study, results: Sequence[Result]) -> list[tuple[Radiograph, Result]]:
+    """Each hand with the picture that shows it alone."""
+    return [cut_out(studies.radiograph(study), result) for result in results]
+
+
+def _of_dicom(studies: Studies, study: Study, results: Sequence[Result], form: FormName, language: str) -> bytes:
+    """The forms that refer to the DICOM file, one object of each whatever was read in it, as the command makes them.
+
+    SR, FHIR and PDF carry the signature, if there is one.
+    """
     source = read_source(studies.path(study), name=NAME)
-    found, signature = findings(assessment, source), signature_of(studies, study)
+    found, signature = together(results, source), signature_of(studies, study)
     if signature is not None and form is FormName.SR:
         return signed.write_sr(found, source, signature)
     if signature is not None and form is FormName.FHIR:
         return signed.write_fhir(found, source, signature)
     if form is FormName.PDF_IN_DICOM:
-        return encapsulated.write(found, source, _plain(studies, study, [assessment], FormName.PDF, language))
+        return encapsulated.write(found, source, _plain(studies, study, results, FormName.PDF, language))
     kind = {FormName.SR: "sr", FormName.CAPTURE: "capture", FormName.GSPS: "gsps", FormName.FHIR: "fhir"}.get(
         form, "hl7"
     )
-    made = forms.make([kind], found, source, hands=[(studies.radiograph(study), assessment)])
+    made = forms.make([kind], found, source, hands=_hands(studies, study, results))
     if kind not in made:
         raise Problem(404, "This form does not exist for such a radiograph. Ask for another form", "no-such-form")
     return made[kind].content

@@ -1,4 +1,5 @@
-"""What others may ask of us: C-ECHO, C-STORE and storage commitment (N-ACTION). No C-FIND, C-MOVE or C-GET.
+"""What others may ask of us: C-ECHO, C-STORE and storage commitment (N-ACTION); and their reports on what we asked
+them to commit to (N-EVENT-REPORT). No C-FIND, C-MOVE or C-GET.
 
 An object is on the disk and in the queue before its sender hears success. Nothing of its data set is parsed here: its
 identity comes from the command, and everything else is the reader's business, in a process of its own.
@@ -43,6 +44,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from carpal.errors import NodeError, OutOfResources
 from carpal.service import logs
 from carpal.service.audit import Audit
+from carpal.service.committer import Committer
 from carpal.service.config import NodeConfig
 from carpal.service.counters import Metrics
 from carpal.service.door import MAX_PDU, Gate, GateLimits, GuardedHandler, check_message
@@ -85,9 +87,17 @@ UID: Final = re.compile(r"[0-9.]{1,64}")
 class Receiver:
     """Takes what allow-listed peers send, and queues it. `reading` is part of a job's key: new weights read anew."""
 
-    def __init__(self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics, reading: str) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        jobs: Jobs,
+        audit: Audit,
+        metrics: Metrics,
+        reading: str,
+        committer: Committer,
+    ) -> None:
         self.config, self.jobs, self.audit, self.metrics, self.reading = config, jobs, audit, metrics, reading
-        self.outbox = Outbox(jobs)
+        self.outbox, self.committer = Outbox(jobs), committer
         self._server: Any = None
 
     def start(self) -> int:
@@ -100,6 +110,7 @@ class Receiver:
             (evt.EVT_REQUESTED, self.requested),
             (evt.EVT_C_STORE, self.store),
             (evt.EVT_N_ACTION, self.commit),
+            (evt.EVT_N_EVENT_REPORT, self.committer.reported),
             (evt.EVT_PDU_RECV, check_message),
             (evt.EVT_CONN_CLOSE, clean_up),
             (evt.EVT_ABORTED, clean_up),
@@ -136,7 +147,7 @@ class Receiver:
         entity.acse_timeout, entity.dimse_timeout = bounds.association_seconds, bounds.message_seconds
         entity.network_timeout = bounds.idle_seconds
         entity.add_supported_context(Verification)
-        entity.add_supported_context(StorageCommitmentPushModel)
+        entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
         for image in IMAGES:
             entity.add_supported_context(image, list(SYNTAXES))
         return entity

@@ -1,8 +1,10 @@
-"""What we ask of peers: C-ECHO, C-STORE of results, and the N-EVENT-REPORT that answers a storage commitment."""
+"""What we ask of peers: C-ECHO, C-STORE of results, N-ACTION for a commitment to them, and the N-EVENT-REPORT that
+answers a commitment which a peer asked us for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +12,7 @@ from typing import Any, Final
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE, build_role
+from pynetdicom import AE, build_role, evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
 from carpal.errors import NodeError
@@ -21,10 +23,14 @@ COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 """The well-known instance of the push model (PS3.4 J.3.5)."""
 NO_SUCH_OBJECT: Final = 0x0112
 CONNECT_SECONDS: Final = 5
+REPORT_SECONDS: Final = 3
+"""How long an association stays open for a report on what was asked in it; later the archive opens one of its own."""
 
 
 @contextmanager
-def association(config: NodeConfig, peer: Peer, classes: Sequence[str], as_scp: bool = False) -> Iterator[Any]:
+def association(
+    config: NodeConfig, peer: Peer, classes: Sequence[str], as_scp: bool = False, handlers: Sequence[Any] = ()
+) -> Iterator[Any]:
     """An open association with a peer. Raises NodeError where there is none, with the reason as far as it is known."""
     entity = AE(config.node.ae_title)
     entity.acse_timeout, entity.connection_timeout = config.limits.message_seconds, CONNECT_SECONDS
@@ -33,7 +39,14 @@ def association(config: NodeConfig, peer: Peer, classes: Sequence[str], as_scp: 
         entity.add_requested_context(uid, ExplicitVRLittleEndian)
     roles: list[Any] = [build_role(uid, scp_role=True) for uid in classes] if as_scp else []
     security = (client_context(config.tls), peer.host) if peer.tls and config.tls else None
-    opened = entity.associate(peer.host, peer.port, ae_title=peer.ae_title, ext_neg=roles, tls_args=security)
+    opened = entity.associate(
+        peer.host,
+        peer.port,
+        ae_title=peer.ae_title,
+        ext_neg=roles,
+        tls_args=security,
+        evt_handlers=list(handlers),
+    )
     try:
         if not opened.is_established:
             reason = "refused the association" if opened.is_rejected else "does not answer"
@@ -48,9 +61,23 @@ def association(config: NodeConfig, peer: Peer, classes: Sequence[str], as_scp: 
 
 
 def echo(config: NodeConfig, peer: Peer) -> None:
-    """C-ECHO. Raises NodeError where the peer does not answer with success."""
-    with association(config, peer, [Verification]) as opened:
+    """C-ECHO. Raises NodeError where the peer does not answer with success, or not take what the file says it takes."""
+    with association(config, peer, _asking(peer)) as opened:
         _check(opened.send_c_echo(), peer, "C-ECHO")
+        if peer.commitment and not _takes_commitment(opened):
+            raise NodeError(_no_commitment(peer))
+
+
+def _asking(peer: Peer) -> list[str]:
+    return [Verification, StorageCommitmentPushModel] if peer.commitment else [Verification]
+
+
+def _takes_commitment(opened: Any) -> bool:
+    return any(context.abstract_syntax == StorageCommitmentPushModel for context in opened.accepted_contexts)
+
+
+def _no_commitment(peer: Peer) -> str:
+    return f"{peer.name} takes no requests for storage commitment - switch it on there, or set commitment = false"
 
 
 def store(config: NodeConfig, peer: Peer, files: Sequence[Path]) -> Iterator[NodeError | None]:
@@ -69,6 +96,45 @@ def store(config: NodeConfig, peer: Peer, files: Sequence[Path]) -> Iterator[Nod
                 yield NodeError(f"{peer.name} does not take objects of the class {dataset.SOPClassUID.name}")
             else:
                 yield None
+
+
+def ask_commitment(
+    config: NodeConfig,
+    peer: Peer,
+    transaction: str,
+    pairs: Sequence[tuple[str, str]],
+    take: Callable[[Any], tuple[int, None]],
+    heard: threading.Event,
+) -> None:
+    """N-ACTION: asks the peer to commit to these (class, instance) pairs. Raises NodeError where it does not take it.
+
+    Its report may come in this association, which `take` answers, or in one that the peer opens: stays open until
+    `heard` is set, by us or by whoever took the report, but no longer than REPORT_SECONDS.
+    """
+    asked, answered = Dataset(), threading.Event()
+    asked.TransactionUID = transaction
+    asked.ReferencedSOPSequence = [_reference(*pair) for pair in pairs]
+
+    def report(event: Any) -> tuple[int, None]:
+        answer = take(event)
+        answered.set()
+        return answer
+
+    def sent(_: Any) -> None:
+        if answered.is_set():  # the peer has our answer to its report
+            heard.set()
+
+    ends = [(end, lambda _: heard.set()) for end in (evt.EVT_RELEASED, evt.EVT_ABORTED, evt.EVT_CONN_CLOSE)]
+    handlers = [(evt.EVT_N_EVENT_REPORT, report), (evt.EVT_PDU_SENT, sent), *ends]
+    with association(config, peer, _asking(peer), handlers=handlers) as opened:
+        if not _takes_commitment(opened):
+            raise NodeError(_no_commitment(peer))
+        try:
+            status, _ = opened.send_n_action(asked, 1, StorageCommitmentPushModel, COMMITMENT_INSTANCE)
+        except (ValueError, RuntimeError):  # the association has ended
+            status = Dataset()
+        _check(status, peer, "N-ACTION")
+        heard.wait(REPORT_SECONDS)
 
 
 def report_commitment(config: NodeConfig, peer: Peer, transaction: str, held: list[Any], missing: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Brings results to their destinations, and answers to those who asked for a storage commitment."""
+"""Brings results to their destinations, has archives commit to them, and answers those who ask us to commit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from carpal.errors import CarpalError, NodeError
 from carpal.service import dicomweb, logs, scu
 from carpal.service.audit import Audit
+from carpal.service.committer import Committer
 from carpal.service.config import NodeConfig
 from carpal.service.counters import Metrics
 from carpal.service.jobs import Jobs
@@ -24,8 +25,11 @@ COMMITMENT = "commitment"
 class Sender:
     """One thread that delivers; there is no second one in a node."""
 
-    def __init__(self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics) -> None:
+    def __init__(
+        self, config: NodeConfig, jobs: Jobs, audit: Audit, metrics: Metrics, committer: Committer | None = None
+    ) -> None:
         self.config, self.jobs, self.audit, self.metrics = config, jobs, audit, metrics
+        self.committer = committer or Committer(config, jobs, audit, metrics)
         self.outbox = Outbox(jobs)
 
     def run(self, stop: threading.Event) -> None:
@@ -37,7 +41,7 @@ class Sender:
                     self.outbox.release()
                     self.jobs.release(COMMITMENT)
                 failed = False
-                busy = self.deliver() + self.answer()
+                busy = self.deliver() + self.committer.step() + self.answer()
             except Exception as error:  # whatever it is, other results wait
                 logs.failure("sender-failed", error)
                 busy, failed = 0, True
@@ -50,16 +54,17 @@ class Sender:
         if not due:
             return 0
         place = due[0].destination
-        left = list(due)
+        left, away = list(due), False
         failure: CarpalError = NodeError(f"{place} ended the association - it is sent again")
         try:
             for error in self._send(place, due):
                 self._note(left.pop(0), error)
         except CarpalError as error:
-            failure = error
-            self.outbox.hold(place, self.jobs.limits.delay(due[0].tries + 1))
+            failure, away = error, True
         for delivery in left:
             self._note(delivery, failure)
+        if away:
+            self.outbox.hold(place, self.jobs.limits.delay(due[0].tries + 1))
         return len(due)
 
     def _send(self, place: str, due: list[Delivery]) -> Iterator[CarpalError | None]:
@@ -72,6 +77,11 @@ class Sender:
 
     def _note(self, delivery: Delivery, error: CarpalError | None) -> None:
         place = delivery.destination
+        peer = self.config.peer_named(place)
+        if error is None and peer and peer.commitment:
+            self.outbox.stored(delivery)
+            self.audit.write("stored", job=delivery.job, object=delivery.name, destination=place)
+            return
         if error is None:
             self.outbox.sent(delivery)
             self.audit.write("delivered", job=delivery.job, object=delivery.name, destination=place)

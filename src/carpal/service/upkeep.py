@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from carpal.service.jobs import Jobs
 
 
@@ -24,9 +22,9 @@ def prune(jobs: Jobs, older_than: float) -> int:
         rows = db.execute(
             "UPDATE jobs SET pruned = 1 WHERE pruned = 0 AND updated < ? "
             "AND state IN ('done', 'delivered', 'rejected', 'dead') "
-            "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND state IN ('waiting', 'leased')) "
+            "AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = jobs.id AND state NOT IN ('sent', 'dead')) "
             "RETURNING id, sha256",
-            (time.time() - older_than,),
+            (jobs.now() - older_than,),
         ).fetchall()
         needed = {row[0] for row in db.execute("SELECT sha256 FROM jobs WHERE pruned = 0")}
         for row in rows:

@@ -58,7 +58,7 @@ class Worker:
             return False
         started, same = time.monotonic(), self._same_instance(job)
         if waits := [other for other in same if not other.settled and other.created < job.created]:
-            self.jobs.postpone(job, max(waits[0].due - time.time(), 0) + IDLE_SECONDS)
+            self.jobs.postpone(job, max(waits[0].due - self.jobs.now(), 0) + IDLE_SECONDS)
             return True
         try:
             answer = self.reader.read(job.payload, job.meta["instance"], _known_pixels(same))

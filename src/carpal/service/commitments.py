@@ -1,0 +1,135 @@
+"""Storage commitment in the outbox: an archive's promise to keep a result, asked for once it has answered success.
+
+    stored ──ask──▶ asked ──held──▶ sent
+      ▲               │ ├─ not held ────▶ waiting after a delay (sent again), dead where that would not help
+      └─ no answer, ◀─┘ └─ for too long ─▶ dead
+         refused: asked again after a delay
+
+Each request has a transaction UID of its own, which is on the disk before it is sent: the archive may report on it in
+another association, after a restart of ours, or when we have already asked again. Its report then still counts.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from carpal.service.jobs import Jobs
+from carpal.service.outbox import COLUMNS, Delivery, as_delivery, due_rows, settle
+
+DUPLICATE_TRANSACTION: Final = 0x0131
+REASONS: Final = {
+    0x0110: "processing failure",
+    0x0112: "no such object there",
+    0x0119: "another class there",
+    0x0122: "class not supported",
+    DUPLICATE_TRANSACTION: "transaction UID used before",
+    0x0213: "no room",
+}
+"""Failure Reason (PS3.3 C.14.1.1)."""
+HOPELESS: Final = (0x0119, 0x0122)
+"""Reasons that sending the same object again does not change."""
+
+
+class Reported(NamedTuple):
+    """What a report meant for one delivery: its outcome is held, again (it will be sent again) or dead."""
+
+    delivery: Delivery
+    outcome: str
+    reason: int = 0
+
+    @property
+    def message(self) -> str:
+        """The archive's reason in words."""
+        place, why = self.delivery.destination, REASONS.get(self.reason, "unknown reason")
+        return f"{place} does not commit to the object: {why} (0x{self.reason:04X}) - see its log"
+
+
+class Commitments:
+    """The deliveries of a queue that an archive has stored, until it has committed to them."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+
+    def ready(self, limit: int = 20) -> list[Delivery]:
+        """What one archive is to be asked for now, the oldest first, at most `limit`."""
+        with self.jobs.transaction() as db:
+            return [as_delivery(row, self.jobs) for row in due_rows(db, self.jobs, "stored", limit)]
+
+    def ask(self, transaction: str, instances: Sequence[tuple[Delivery, str]], seconds: float) -> None:
+        """Notes that these, with their SOP instance UIDs, are asked for under this UID: before the request goes out."""
+        now = self.jobs.now()
+        with self.jobs.transaction() as db:
+            db.executemany(
+                "UPDATE deliveries SET state = 'asked', lease_until = ?, updated = ? WHERE id = ? AND state = 'stored'",
+                [(now + seconds, now, delivery.id) for delivery, _ in instances],
+            )
+            db.executemany(
+                "INSERT INTO commitments (transaction_uid, delivery, instance) VALUES (?, ?, ?)",
+                [(transaction, delivery.id, instance) for delivery, instance in instances],
+            )
+
+    def open(self, transaction: str) -> bool:
+        """Whether anything of this transaction still waits for the archive's report."""
+        with self.jobs.transaction() as db:
+            return bool(self._of(db, transaction))
+
+    def report(self, transaction: str, held: Collection[str], failed: Mapping[str, int]) -> list[Reported]:
+        """The archive's report, by SOP instance UID; nothing where it says nothing new. One commit."""
+        reported, now, limits = [], self.jobs.now(), self.jobs.limits
+        with self.jobs.transaction() as db:
+            for row in self._of(db, transaction):
+                delivery, instance = as_delivery(row, self.jobs), row["instance"]
+                if instance in held:
+                    settle(db, delivery, now)
+                    reported.append(Reported(delivery, "held"))
+                elif instance in failed:
+                    reason = failed[instance]
+                    dead = reason in HOPELESS or now - delivery.created > limits.give_up_after
+                    state = "stored" if reason == DUPLICATE_TRANSACTION else "waiting"
+                    outcome = Reported(delivery, "dead" if dead else "again", reason)
+                    self._put_off(db, delivery, "dead" if dead else state, outcome.message)
+                    reported.append(outcome)
+        return reported
+
+    def unanswered(self, transaction: str, message: str) -> list[Reported]:
+        """The archive did not take the request, or nobody knows whether it did: asked again later."""
+        with self.jobs.transaction() as db:
+            return [
+                self._ask_again(db, as_delivery(row, self.jobs), message)
+                for row in self._of(db, transaction)
+                if row["state"] == "asked"
+            ]
+
+    def overdue(self, seconds: float, message: str) -> list[Reported]:
+        """Those whose report has not come in time: asked again later. `seconds` is what `ask` was given."""
+        now = self.jobs.now()
+        with self.jobs.transaction() as db:
+            rows = db.execute(
+                f"SELECT {COLUMNS} FROM deliveries WHERE state = 'asked' AND (lease_until <= ? OR lease_until > ?)",
+                (now, now + seconds + 1),  # beyond: from another clock
+            ).fetchall()
+            return [self._ask_again(db, as_delivery(row, self.jobs), message) for row in rows]
+
+    def _ask_again(self, db: sqlite3.Connection, delivery: Delivery, message: str) -> Reported:
+        dead = self.jobs.now() - delivery.created > self.jobs.limits.give_up_after
+        self._put_off(db, delivery, "dead" if dead else "stored", message)
+        return Reported(delivery, "dead" if dead else "again")
+
+    def _put_off(self, db: sqlite3.Connection, delivery: Delivery, state: str, message: str) -> None:
+        now = self.jobs.now()
+        due = now + self.jobs.limits.delay(delivery.tries + 1)
+        db.execute(
+            "UPDATE deliveries SET state = ?, tries = tries + 1, due = ?, lease_until = NULL, message = ?, updated = ? "
+            "WHERE id = ?",
+            (state, due, message, now, delivery.id),
+        )
+
+    @staticmethod
+    def _of(db: sqlite3.Connection, transaction: str) -> list[sqlite3.Row]:
+        return db.execute(
+            f"SELECT {COLUMNS}, state, instance FROM deliveries JOIN commitments ON delivery = deliveries.id "
+            "WHERE transaction_uid = ? AND state IN ('stored', 'asked')",
+            (transaction,),
+        ).fetchall()
