@@ -68,6 +68,7 @@ def test_with_killed_processes_nothing_is_lost_and_nothing_there_twice(
     threading.Thread(target=kill_the_victim, args=(seen, killed), daemon=True).start()
     capsys.readouterr()
 
+    monkeypatch.setattr("carpal.inference.on_ray.WAVE", 30)  # two waves
     words += ["--ray", "local", "--workers", "2"]
     assert main(["assess", str(hands), *words]) == 3
     assert f"{HANDS - 5 + 3} images read" in capsys.readouterr().err

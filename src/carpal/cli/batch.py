@@ -31,7 +31,9 @@ WIDTH: Final = 30
 
 def add(parser: Any) -> None:
     """The options that make `carpal assess` a batch."""
-    group = parser.add_argument_group("many images (with --out, IMAGE may be a folder)")
+    group = parser.add_argument_group(
+        "many images (with --out, IMAGE may be a folder, or an address as s3://bucket/hands)"
+    )
     group.add_argument(
         "--out",
         type=Path,
@@ -118,6 +120,7 @@ def _check(arguments: Namespace) -> None:
         raise ConfigError(
             f"--out {arguments.out}: it must end in .jsonl or .parquet, in a folder that exists - choose another"
         )
+    _workers(arguments.workers)
     if arguments.sexes is not None and arguments.sex is not None:
         raise ConfigError("--sex and --sexes both state the sex - give one of them")
 
