@@ -113,9 +113,7 @@ def _check(arguments: Namespace) -> None:
         raise ConfigError("--ray writes its results to a file - none was named - add --out results.parquet")
     others = [flag for flag in ("json", "overlay", "reports", *FLAGS) if getattr(arguments, flag)]
     if others:
-        raise ConfigError(
-            f"--out writes results as data and nothing else - got --{others[0]} - read single images for that"
-        )
+        raise ConfigError(f"--out writes results and nothing else - got --{others[0]} - read single images for that")
     if arguments.out.suffix not in (".jsonl", ".parquet") or not arguments.out.parent.is_dir():
         raise ConfigError(
             f"--out {arguments.out}: it must end in .jsonl or .parquet, in a folder that exists - choose another"
