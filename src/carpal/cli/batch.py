@@ -1,21 +1,28 @@
-"""`carpal assess DIR --out results.jsonl`: many radiographs, read by several workers, going on where it stopped."""
+"""`carpal assess DIR --out FILE`: many radiographs, read by several workers, going on where it stopped."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from carpal.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from carpal.inference.engine import Engine
     from carpal.inference.pipeline import Done, Job
+    from carpal.report.lines import ResultLines
+    from carpal.report.parquet import ResultTable
     from carpal.trust.site import Site
     from carpal.types import Sex
+
+    Render = Callable[[Done], list[str]]
 
 EVERY: Final = 0.5
 """Seconds between two pictures of the progress bar."""
@@ -24,15 +31,23 @@ WIDTH: Final = 30
 
 def add(parser: Any) -> None:
     """The options that make `carpal assess` a batch."""
-    group = parser.add_argument_group("many images (with --out, IMAGE may be a folder)")
+    group = parser.add_argument_group(
+        "many images (with --out, IMAGE may be a folder, or an address as s3://bucket/hands)"
+    )
     group.add_argument(
         "--out",
         type=Path,
-        metavar="FILE.jsonl",
-        help="append each result as a JSON line; run again, it goes on where it stopped",
+        metavar="FILE",
+        help="append each result, to NAME.jsonl as a line of JSON or to the folder NAME.parquet as a row; "
+        "run again, it goes on where it stopped",
     )
     group.add_argument(
         "--workers", default="auto", metavar="N", help="images read at a time (default: auto, the cores)"
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="read on the machines of this Ray cluster; auto: the one of this machine, local: one of its own",
     )
     group.add_argument("--sexes", type=Path, metavar="CSV", help="table id,male (1 or 0); id is the image's stem")
 
@@ -41,45 +56,76 @@ def run(arguments: Namespace) -> int:
     """Reads all images that have no result yet; returns 3 where one of them gave none."""
     import carpal
     from carpal.inference.engine import open_engine
-    from carpal.inference.pipeline import find_images, read_many
-    from carpal.report.lines import ResultLines
+    from carpal.inference.pipeline import find_images
     from carpal.trust.site import read_site
 
     _check(arguments)
-    workers, sexes = _workers(arguments.workers), _sexes(arguments.sexes)
-    engine = open_engine(arguments.weights, arguments.backend, 1, arguments.precision)
+    sexes = _sexes(arguments.sexes)
+    opening = partial(open_engine, arguments.weights, arguments.backend, 1, arguments.precision)
+    engine = opening()
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    unknown, failed = arguments.sex == "unknown", 0
-    with ResultLines(arguments.out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as lines:
+    render = partial(_lines, site=site, model=engine.model)
+    failed = 0
+    with _open_results(arguments.out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as results:
         total = sum(1 for source in arguments.images for _ in find_images(source))
-        progress = Progress(total, len(lines))
-        images = (image for source in arguments.images for image in find_images(source) if image not in lines)
-        for done in read_many(_jobs(images, arguments.sex, sexes), engine, workers, unknown):
-            entries = _entries(done, site, engine.model)
-            lines.append(done.image, entries)
-            failed += any(entry["refused"] for entry in entries)
-            progress.step()
+        progress = Progress(total, len(results))
+        images = (image for source in arguments.images for image in find_images(source) if image not in results)
+        jobs = _jobs(images, arguments.sex, sexes)
+        for image, lines in _read(jobs, arguments, engine, opening, render):
+            if image not in results:
+                entries = [json.loads(line) for line in lines]
+                results.append(image, entries)
+                failed += any(entry["refused"] for entry in entries)
+                progress.step()
         progress.end(failed)
     return InputError.exit_code if failed else 0
+
+
+def _open_results(path: Path, made_by: Mapping[str, Any]) -> ResultLines | ResultTable:
+    from carpal.report.lines import ResultLines
+    from carpal.report.parquet import ResultTable
+
+    return (ResultTable if path.suffix == ".parquet" else ResultLines)(path, made_by)
+
+
+def _read(
+    jobs: Iterator[Job], arguments: Namespace, engine: Engine, opening: Callable[[], Engine], render: Render
+) -> Iterator[tuple[str, list[str]]]:
+    """Every image with its lines of JSON, read on this machine or by Ray."""
+    unknown, workers = arguments.sex == "unknown", _workers(arguments.workers)
+    if arguments.ray is None:
+        from carpal.inference.pipeline import read_many, usable_cores
+
+        for done in read_many(jobs, engine, workers or usable_cores(), unknown):
+            yield done.image, render(done)
+        return
+    from carpal.inference.on_ray import read_on_ray
+    from carpal.inference.ray_actor import Work
+
+    work = Work(opening, render, engine.model, unknown, str(Path.cwd()))
+    yield from read_on_ray(jobs, work, arguments.ray, workers)
 
 
 def _check(arguments: Namespace) -> None:
     from carpal.cli.reports import FLAGS
 
+    if arguments.out is None:
+        raise ConfigError("--ray writes its results to a file - none was named - add --out results.parquet")
     others = [flag for flag in ("json", "overlay", "reports", *FLAGS) if getattr(arguments, flag)]
     if others:
-        raise ConfigError(f"--out writes JSON lines and nothing else - got --{others[0]} - read single images for that")
-    if arguments.out.suffix != ".jsonl" or not arguments.out.parent.is_dir():
-        raise ConfigError(f"--out {arguments.out}: it must end in .jsonl, in a folder that exists - choose another")
+        raise ConfigError(f"--out writes results and nothing else - got --{others[0]} - read single images for that")
+    if arguments.out.suffix not in (".jsonl", ".parquet") or not arguments.out.parent.is_dir():
+        raise ConfigError(
+            f"--out {arguments.out}: it must end in .jsonl or .parquet, in a folder that exists - choose another"
+        )
+    _workers(arguments.workers)
     if arguments.sexes is not None and arguments.sex is not None:
         raise ConfigError("--sex and --sexes both state the sex - give one of them")
 
 
-def _workers(text: str) -> int:
-    from carpal.inference.pipeline import usable_cores
-
+def _workers(text: str) -> int | None:
     if text == "auto":
-        return usable_cores()
+        return None
     if not (text.isdecimal() and 1 <= int(text) <= 1024):
         raise ConfigError(f"--workers is a number from 1 to 1024, or auto - got {text!r}")
     return int(text)
@@ -103,14 +149,16 @@ def _jobs(images: Iterator[str], stated: str | None, sexes: dict[str, Sex]) -> I
     return (Job(image, sex or sexes.get(Path(image).stem)) for image in images)
 
 
-def _entries(done: Done, site: Site | None, model: Any) -> list[dict[str, Any]]:
+def _lines(done: Done, site: Site | None, model: Any) -> list[str]:
+    """An image's results as lines of JSON."""
     from carpal.cli.commands import rendered
     from carpal.report import as_json
+    from carpal.report.lines import as_line
     from carpal.trust.site import calibrated
 
     if done.error is not None:
-        return [as_json.refused_entry(done.image, done.sex, done.error, model)]
-    return [rendered(calibrated(result, site))[0] for result in done.results]
+        return [as_line(as_json.refused_entry(done.image, done.sex, done.error, model))]
+    return [as_line(rendered(calibrated(result, site))[0]) for result in done.results]
 
 
 class Progress:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def run_assess(arguments: Namespace) -> int:
     """Reads every image; one that fails leaves its error in the JSON and does not stop the others."""
-    if arguments.out is not None:
+    if arguments.out is not None or arguments.ray is not None:
         from carpal.cli import batch
 
         return batch.run(arguments)

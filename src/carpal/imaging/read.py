@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from carpal.errors import UnreadableImage, UnsuitableImage
+from carpal.imaging import remote
 from carpal.imaging.limits import MAX_BYTES, check_values
 from carpal.imaging.raster import decode_raster
 from carpal.types import Radiograph
@@ -37,18 +38,26 @@ FOREIGN_MAGIC = {
 def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radiograph:
     """Decodes a PNG, JPEG, TIFF, WebP or DICOM file into a grey picture of at least 32 x 32 pixels.
 
-    `source` is a path or the file's bytes; `name` is what errors and the result call it (default: the path).
+    `source` is a path, an address as s3://bucket/hand.png (`remote.py`) or the file's bytes; `name` is what errors and
+    the result call it (default: the path or address).
     Raises UnreadableImage where the bytes are no such image, UnsuitableImage where the image is too large, too small or
-    blank, BackendError for a DICOM file without pydicom. Nothing else, whatever the bytes are.
+    blank, BackendError for a DICOM file without pydicom. Nothing else, whatever the bytes are; for an address also
+    ConfigError where its store cannot be opened, BackendError without pyarrow.
     """
     if name is None:
         name = "the image" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else read_bytes(Path(source), name)
+    data = source if isinstance(source, bytes) else _bytes_of(source, name)
     if not data:
         raise UnreadableImage(f"{name}: the file is empty (0 bytes). Copy or export it again")
     radiograph = _decode(data, name)
     check_values(radiograph.pixels_HW, name)
     return radiograph
+
+
+def _bytes_of(source: str | Path, name: str) -> bytes:
+    if isinstance(source, str) and remote.is_remote(source):
+        return remote.read_bytes(source)
+    return read_bytes(Path(source), name)
 
 
 def is_dicom(data: bytes) -> bool:

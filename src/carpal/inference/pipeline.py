@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from carpal.errors import CarpalError, InputError
+from carpal.imaging import remote
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import choose_sex
 from carpal.inference.engine import Engine
@@ -84,24 +85,34 @@ def _read(job: Job, decoded: Future[Radiograph], engine: Engine, both_sexes: boo
 
 
 def find_images(source: str) -> Iterator[str]:
-    """The images of a folder and the folders in it, by name; a file is itself.
+    """The images of a folder, or a store's as s3://bucket/hands, and the folders in it, by name; a file is itself.
 
     Looked for are `ENDINGS`, and names without an ending or with a number for one, as DICOM files have. Hidden files
     and links to folders are left out. A folder's names are in memory, no more.
     """
-    if not Path(source).is_dir():
+    entries = remote.list_folder(source) if remote.is_remote(source) else _list_folder(source)
+    if entries is None:
         yield source
         return
-    with os.scandir(source) as found:
-        entries = sorted((entry.name, entry.is_dir(follow_symlinks=False), entry.is_file()) for entry in found)
-    for name, is_folder, is_file in entries:
-        path = os.path.join(source, name)
+    for name, path, is_folder, is_file in sorted(entries):
         if name.startswith("."):
             continue
         if is_folder:
             yield from find_images(path)
         elif is_file and _looks_like_an_image(name):
             yield path
+
+
+def _list_folder(source: str) -> list[remote.Entry] | None:
+    if not Path(source).is_dir():
+        return None
+    with os.scandir(source) as found:
+        return [
+            remote.Entry(
+                entry.name, os.path.join(source, entry.name), entry.is_dir(follow_symlinks=False), entry.is_file()
+            )
+            for entry in found
+        ]
 
 
 def _looks_like_an_image(name: str) -> bool:
