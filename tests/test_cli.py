@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,10 @@ import carpal
 from carpal.anatomy import REGIONS
 from carpal.cli import commands, main
 from carpal.cli.parser import build_parser, recipes
+from carpal.data.store import open_store
 from carpal.errors import BackendError
+from carpal.inference import pose
+from carpal.model.mean_hand import MEAN_HAND
 
 NAMES = ("assess", "evaluate", "prepare", "train", "export", "info")
 
@@ -229,6 +233,25 @@ def test_train_will_not_touch_a_run_without_resume(tmp_path: Path, capsys: pytes
     assert "add --resume" in capsys.readouterr().err
     assert main(["train", "smokee", "--data", "store", "--out", str(tmp_path)]) == 2
     assert "no recipe 'smokee'" in capsys.readouterr().err
+
+
+def test_prepare_brings_hands_upright_by_a_network_of_its_own_size(
+    hand_png: Path, tmp_path: Path, fake_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copy(hand_png, tmp_path / "7.png")
+    (tmp_path / "labels.csv").write_text("id,boneage,male\n7,120,1\n")
+    monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_: fake_engine(boxes_R4=_hand_R4(128)))
+    words = ["prepare", str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--upright", "alanet"]
+    assert main([*words, "--out", str(tmp_path / "store")]) == 2
+    assert "pass --long-side 128" in capsys.readouterr().err
+    assert main([*words, "--out", str(tmp_path / "store"), "--long-side", "128"]) == 0
+    assert open_store(tmp_path / "store").pixels(0).shape == pose.canvas(128)
+
+
+def _hand_R4(side: int) -> Any:
+    middles_R2 = np.array(MEAN_HAND) * 0.2 * side + np.array([0.4 * side, 0.45 * side])
+    return np.concatenate([middles_R2 - 8, middles_R2 + 8], 1).astype(np.float32)
 
 
 def test_the_whole_way_with_an_exported_network(

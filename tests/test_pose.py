@@ -59,6 +59,10 @@ def test_a_box_that_is_left_open_stays_open(place: Similarity) -> None:
     assert np.isnan(place.boxes(np.full((17, 4), np.nan))).all()
 
 
+def test_sides_may_stay_as_long_as_they_are() -> None:
+    assert Similarity(2, 1).boxes(np.array([[0, 0, 4, 2]]), scaled=False).tolist() == [[3, 1, 7, 3]]
+
+
 def test_sides_swap_with_a_quarter_turn() -> None:
     turned = Similarity(2j, 0).boxes(np.array([[0, 0, 4, 2]]))
     assert turned.tolist() == [[-4, 0, 0, 8]]  # 4 wide and 2 high about (2, 1) -> 4 wide and 8 high about (-2, 4)
@@ -69,14 +73,14 @@ def test_the_re_sampled_picture_shows_the_usual_pose(
     radius: float, degrees: float, x: float, y: float, mirrored: bool
 ) -> None:
     boxes_R4 = hand(radius, degrees, x + 1j * y, mirrored)
-    place = pose.to_usual(pose.fit(boxes_R4, np.ones(17)), SIDE)
+    place = pose.to_reading(pose.fit(boxes_R4, np.ones(17)), SIDE)
     upright = pose.fit(place.inverse().boxes(boxes_R4), np.ones(17))
     height, width = pose.canvas(SIDE)
     assert upright.degrees == pytest.approx(0, abs=1e-3)
-    assert upright.radius == pytest.approx(pose.USUAL_RADIUS * SIDE, rel=1e-4)
+    assert upright.radius == pytest.approx(pose.RADIUS * SIDE, rel=1e-4)
     assert abs(upright.map.offset - complex(0.5 * width, 0.455 * height)) < 1e-2
     assert upright.mirrored is mirrored
-    assert not pose.is_off(upright, 0, SIDE)
+    assert pose.is_usual(upright, SIDE)
 
 
 def spots(middles_R: np.ndarray, shape: tuple[int, int], sigma: float) -> np.ndarray:
@@ -100,9 +104,9 @@ def test_pixels_lie_where_the_map_says(
     middles_R = (boxes_R4[:, 0] + boxes_R4[:, 2] + 1j * (boxes_R4[:, 1] + boxes_R4[:, 3])) / 2
     middles_R = middles_R[[5, 8, 16]]  # PIP1, PIP4, Wrist: none near another
     source_HW = spots(factor * middles_R, (factor * shape[0], factor * shape[1]), 3.0 * factor)
-    place = pose.to_usual(pose.fit(boxes_R4, np.ones(17)), SIDE)
+    place = pose.to_reading(pose.fit(boxes_R4, np.ones(17)), SIDE)
     picture_HW = pose.resample(source_HW, shape, place)
-    assert picture_HW.shape == (256, 224)
+    assert picture_HW.shape == (256, 208)
     for middle in place.inverse().points(middles_R):
         x, y = int(middle.real), int(middle.imag)
         around_HW = picture_HW[y - 15 : y + 16, x - 15 : x + 16]
@@ -112,30 +116,30 @@ def test_pixels_lie_where_the_map_says(
         assert abs(y + np.average(rows, weights=around_HW) - middle.imag) < 0.2
 
 
-def test_an_upright_usual_hand_is_left_alone() -> None:
-    def off(degrees: float, size: float, turns: int = 0) -> bool:
+def test_usual_is_upright_and_of_a_usual_size() -> None:
+    def usual(degrees: float, size: float) -> bool:
         boxes_R4 = hand(size * SIDE, degrees + pose.USUAL_DEGREES, 100 + 120j, mirrored=False)
-        return pose.is_off(pose.fit(boxes_R4, np.ones(17)), turns, SIDE)
+        return pose.is_usual(pose.fit(boxes_R4, np.ones(17)), SIDE)
 
     low, high = pose.SIZES
-    assert not off(0, pose.USUAL_RADIUS)
-    assert not off(pose.STEADY - 0.1, low * 1.01)
-    assert not off(90 + pose.STEADY - 0.1, high * 0.99, turns=1)
-    assert off(pose.STEADY + 0.1, pose.USUAL_RADIUS)
-    assert off(-pose.STEADY - 0.1, pose.USUAL_RADIUS)
-    assert off(0, low * 0.99)
-    assert off(0, high * 1.01)
-    assert off(90, pose.USUAL_RADIUS)
-    assert not off(90, pose.LEAST_SIZE * 0.99)
+    assert usual(0, pose.USUAL_RADIUS)
+    assert usual(pose.STEADY - 0.1, low * 1.01)
+    assert usual(-pose.STEADY + 0.1, high * 0.99)
+    assert not usual(pose.STEADY + 0.1, pose.USUAL_RADIUS)
+    assert not usual(-pose.STEADY - 0.1, pose.USUAL_RADIUS)
+    assert not usual(0, low * 0.99)
+    assert not usual(0, high * 1.01)
+    assert not usual(90, pose.USUAL_RADIUS)
 
 
-def test_what_lies_as_no_hand_is_left_alone() -> None:
+def test_what_lies_as_no_hand_is_none() -> None:
     scattered_R4 = boxes_of(np.random.default_rng(0).uniform(0, 200, 34).view(complex))
     found = pose.fit(scattered_R4, np.ones(17))
     assert found.error > pose.STRANGE
-    assert not pose.is_off(found, 0, SIDE)
-    one_place = pose.fit(np.tile([5.0, 5, 9, 9], (17, 1)), np.ones(17))
-    assert not pose.is_off(one_place, 0, SIDE)
+    assert not pose.is_hand(found, SIDE)
+    assert not pose.is_hand(pose.fit(np.tile([5.0, 5, 9, 9], (17, 1)), np.ones(17)), SIDE)
+    tiny_R4 = hand(pose.LEAST_SIZE * 0.99 * SIDE, 0, 100 + 120j, mirrored=False)
+    assert not pose.is_hand(pose.fit(tiny_R4, np.ones(17)), SIDE)
 
 
 def test_a_tilted_picture_holds_all_of_it() -> None:

@@ -1,4 +1,4 @@
-"""Which picture is read: the usual as it came and at no cost, a turned or small hand re-sampled, boxes always back."""
+"""Which picture is read: every hand upright at one size, its boxes back where it lies; what is no hand, as it came."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from carpal.imaging.preprocess import preprocess
 from carpal.inference import pose, upright
 from carpal.inference.engine import Reading
 from carpal.inference.pose import Similarity
-from carpal.inference.upright import Stand, read_both, read_views, settle
-from carpal.inference.views import average, mirror_boxes, read_upright, read_view
+from carpal.inference.upright import Stand, bring, read_both, read_views, settle
+from carpal.inference.views import mirror_boxes
 from carpal.model.mean_hand import MEAN_HAND
 
 SIDE = 128
@@ -49,42 +50,34 @@ def picture(shape: tuple[int, int] = SHAPE, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, shape).astype(np.float32)
 
 
+MARGIN_4 = np.array([12, 0, 12, 0])
+"""A picture of 128 x 104 is padded to 128 columns."""
+
+
 @pytest.mark.parametrize(("degrees", "size"), [(0, 0.225), (11, 0.2), (-11, 0.28)])
-def test_a_usual_hand_is_read_as_it_came_and_costs_nothing(degrees: float, size: float) -> None:
-    """The same two runs, the same answer to the bit as the mean of the picture and its mirror image."""
-    image_HW, told = picture(), (hand(degrees, size), 0.9)
-    engine, plain = Finder(told), Finder(told)
-    reading, stand = read_views(engine, image_HW, True)  # type: ignore[arg-type]
-    first, turns = read_upright(plain, image_HW, True)  # type: ignore[arg-type]
-    wanted = average(first, read_view(plain, image_HW, True, turns, mirrored=True))  # type: ignore[arg-type]
-    assert (stand.turns, stand.place, stand.found) == (0, None, None)
-    assert stand.picture_HW is image_HW
-    for got, expected in zip(engine.shown, plain.shown, strict=True):
-        np.testing.assert_array_equal(got, expected)
-    for got, expected in zip(reading, wanted, strict=True):
-        np.testing.assert_array_equal(got, expected)
-
-
-def test_always_means_a_usual_hand_as_well_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upright, "ALWAYS", True)
-    engine = Finder((hand(), 0.9))
-    _, stand = read_views(engine, picture(), True)  # type: ignore[arg-type]
-    assert len(engine.shown) == 3
-    assert stand.found is not None
-    np.testing.assert_allclose(stand.found.degrees, 0, atol=1e-3)
+def test_a_usual_hand_is_read_upright_and_its_boxes_keep_their_sides(degrees: float, size: float) -> None:
+    """Three runs: to find it, upright, mirrored. The age is of the last two."""
+    there_R4 = hand(degrees, size)
+    upright_R4 = pose.to_reading(pose.fit(there_R4, np.ones(17)), SIDE).inverse().boxes(there_R4, scaled=False)
+    engine = Finder((there_R4, 0.9), (upright_R4 + MARGIN_4, 0.9), (mirror_boxes(upright_R4, 104) + MARGIN_4, 0.9))
+    reading, stand = read_views(engine, picture(), True)  # type: ignore[arg-type]
+    assert (len(engine.shown), reading.months) == (3, (102 + 103) / 2)
+    assert stand.usual
+    assert reading.boxes_R4 is not None
+    np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=1e-3)
 
 
 @pytest.mark.parametrize(("degrees", "size"), [(20, 0.225), (-40, 0.225), (0, 0.12), (0, 0.32), (30, 0.1)])
 def test_a_hand_off_its_usual_pose_is_read_upright_and_its_boxes_come_back(degrees: float, size: float) -> None:
     there_R4 = hand(degrees, size)
-    place = pose.to_usual(pose.fit(there_R4, np.ones(17)), SIDE)
-    upright_R4 = place.inverse().boxes(there_R4)
-    margin_4 = np.array([8, 0, 8, 0])  # pads 112 columns to 128
-    engine = Finder((there_R4, 0.6), (upright_R4 + margin_4, 0.9), (mirror_boxes(upright_R4, 112) + margin_4, 0.9))
+    place = pose.to_reading(pose.fit(there_R4, np.ones(17)), SIDE)
+    upright_R4 = place.inverse().boxes(there_R4, scaled=size < pose.SMALL)
+    engine = Finder((there_R4, 0.6), (upright_R4 + MARGIN_4, 0.9), (mirror_boxes(upright_R4, 104) + MARGIN_4, 0.9))
     reading, stand = read_views(engine, picture(), False)  # type: ignore[arg-type]
     assert len(engine.shown) == 3
     assert engine.shown[1].shape == (128, 128)
     assert stand.found is not None
+    assert not stand.usual
     assert stand.found.degrees == pytest.approx(degrees, abs=1e-3)
     assert reading.boxes_R4 is not None
     np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=1e-3)
@@ -92,7 +85,7 @@ def test_a_hand_off_its_usual_pose_is_read_upright_and_its_boxes_come_back(degre
 
 def test_given_boxes_are_read_where_they_lie_and_come_back() -> None:
     there_R4 = hand(25)
-    place = pose.to_usual(pose.fit(there_R4, np.ones(17)), SIDE)
+    place = pose.to_reading(pose.fit(there_R4, np.ones(17)), SIDE)
     given_R4 = there_R4.copy()
     given_R4[3] += 5
     given_R4[7] = np.nan
@@ -100,18 +93,11 @@ def test_given_boxes_are_read_where_they_lie_and_come_back() -> None:
     reading, _ = read_views(engine, picture(), False, given_R4)  # type: ignore[arg-type]
     assert [boxes is None for boxes in engine.given] == [True, True, False, False]
     assert np.isnan(engine.given[2][7]).all()
-    expected_R4 = place.inverse().boxes(given_R4) + np.array([8, 0, 8, 0])  # pads 112 columns to 128
+    expected_R4 = place.inverse().boxes(given_R4, scaled=False) + MARGIN_4
     np.testing.assert_allclose(engine.given[2], expected_R4, atol=1e-3)
     known = np.arange(17) != 7
     assert reading.boxes_R4 is not None
     np.testing.assert_allclose(reading.boxes_R4[known], given_R4[known], atol=1e-3)
-
-
-def test_given_boxes_of_a_usual_hand_cost_what_they_did() -> None:
-    engine, given_R4 = Finder((hand(), 0.9)), hand(2)
-    reading, _ = read_views(engine, picture(), False, given_R4)  # type: ignore[arg-type]
-    assert [boxes is None for boxes in engine.given] == [True, False, False]
-    np.testing.assert_allclose(reading.boxes_R4, given_R4, atol=1e-4)
 
 
 def test_where_no_quarter_turn_is_sure_the_turns_between_are_tried() -> None:
@@ -144,6 +130,25 @@ def test_what_is_no_hand_is_read_as_it_came() -> None:
     assert (len(engine.shown), stand.place) == (2, None)
 
 
+def test_a_store_holds_the_picture_that_is_read_and_the_points_on_it() -> None:
+    original_HW = picture((256, 192))
+    prepared = preprocess(original_HW, SIDE)
+    there_R4 = hand(5, 0.2)
+    points_R3 = np.concatenate([(there_R4[:, :2] + there_R4[:, 2:]) / 2, np.ones((17, 1))], 1).astype(np.float32)
+    points_R3[4] = 0  # nobody marked it
+    points_R3[6, :2] = (-40, 20)  # beyond the picture's left edge, and so beyond the one that is read
+    pixels_HW, moved_R3 = bring(Finder((there_R4, 0.9), (hand(), 0.9)), original_HW, prepared, points_R3)  # type: ignore[arg-type]
+    _, stand = settle(Finder((there_R4, 0.9), (hand(), 0.9)), prepared.grey_HW, False, original_HW)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(pixels_HW, np.rint(stand.picture_HW))
+    assert (pixels_HW.shape, pixels_HW.dtype) == ((128, 104), np.uint8)
+    known_R = np.isin(np.arange(17), (4, 6), invert=True)
+    assert moved_R3[~known_R].tolist() == [[0, 0, 0]] * 2
+    assert stand.place is not None
+    middle_R = stand.place.points(moved_R3[known_R, 0] + 1j * moved_R3[known_R, 1])
+    wanted_R = points_R3[known_R, 0] + 1j * points_R3[known_R, 1]
+    np.testing.assert_allclose(middle_R, wanted_R, atol=1e-3)
+
+
 def test_a_re_sampled_picture_comes_from_the_original_pixels() -> None:
     """Stripes of eight pixels, which the prepared picture, four times smaller, cannot show."""
     original_HW = np.zeros((512, 384), np.float32)
@@ -155,6 +160,21 @@ def test_a_re_sampled_picture_comes_from_the_original_pixels() -> None:
     fine_HW, coarse_HW = (engine.shown[1][40:80, 70:110] for engine in (fine, coarse))
     assert coarse_HW.std() < 1
     assert fine_HW.std() > 20
+
+
+def test_a_stretched_copy_is_read_from_the_same_picture() -> None:
+    """A viewer's export: cut at two percentiles, in 8 bits. The hand's own brightest pixels lie beyond them."""
+    original_HW = np.random.default_rng(3).normal(300, 40, (512, 384))
+    original_HW[100:400, 100:300] += np.linspace(0, 3000, 200)
+    low, high = np.percentile(original_HW, (1, 99))
+    copy_HW = np.rint(np.clip((original_HW - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    shown = []
+    for each_HW in (original_HW, copy_HW):
+        engine = Finder((hand(0, 0.15), 0.9), (hand(), 0.9))
+        settle(engine, preprocess(each_HW, SIDE).grey_HW, False, each_HW)  # type: ignore[arg-type]
+        shown.append(engine.shown[1])
+    assert shown[0].std() > 50
+    np.testing.assert_allclose(*shown, atol=1)
 
 
 def test_an_image_and_its_mirror_image_are_read_alike() -> None:

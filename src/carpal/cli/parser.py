@@ -93,7 +93,7 @@ def _prepare(commands: Any) -> None:
         "decode radiographs once into a store that training reads",
         "Says exactly what is missing, and writes nothing unless all is there.",
         "  carpal prepare boneage-training-dataset --labels boneage-training-dataset.csv --out rsna512\n"
-        "  carpal prepare hands --labels labels.csv --regions points.csv --long-side 128 --out hands128",
+        "  carpal prepare hands --labels labels.csv --long-side 256 --upright alanet --out hands256",
         "missing or broken images, wrong columns, duplicate ids",
     )
     group = parser.add_argument_group("input")
@@ -108,6 +108,11 @@ def _prepare(commands: Any) -> None:
         help="which images of a folder that has both (default: images)",
     )
     group.add_argument("--annotated", action="store_true", help="only the hands that have regions")
+    group.add_argument(
+        "--upright",
+        metavar="WEIGHTS",
+        help="bring each hand into the pose in which it is read, by the regions that these weights find",
+    )
     group = parser.add_argument_group("output")
     add_path(group, "--out", "DIR", "the store", required=True)
     group.add_argument(

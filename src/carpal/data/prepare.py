@@ -24,7 +24,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,9 @@ ASPECT_TOLERANCE = 0.05
 TEST_IDS: Final = range(4360, 4560)
 """The ids of the RSNA challenge's test set: kept back for evaluation, never in a store with an age."""
 
+Bring = Callable[[NDArray[Any], Prepared, NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
+"""(original pixels H W, prepared, points R x 3) -> (pixels, points), the hand upright: `inference.upright.bring`."""
+
 __all__ = ["Manifest", "Row", "Sample", "Store", "open_store", "prepare"]
 
 
@@ -77,10 +80,15 @@ class Sample:
 
 
 def prepare(
-    samples: Iterable[Sample], out: Path | str, long_side: int = LONG_SIDE, overwrite: bool = False
+    samples: Iterable[Sample],
+    out: Path | str,
+    long_side: int = LONG_SIDE,
+    overwrite: bool = False,
+    upright: Bring | None = None,
 ) -> Manifest:
     """Decodes and preprocesses every sample once into the store `out` and returns its manifest.
 
+    `upright` re-samples each hand to the pose in which it will be read; without it pictures stay as they came.
     Nothing is at `out` before all is well. Raises DataError on duplicate ids, ages that are none, files that do not
     decode (all of them in one message), and an `out` that exists (`overwrite` replaces it if it is a store).
     """
@@ -90,7 +98,7 @@ def prepare(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        manifest = _write(samples, temporary, long_side)
+        manifest = _write(samples, temporary, long_side, upright)
         if out.exists():
             shutil.rmtree(out)
         temporary.chmod(0o755)
@@ -140,7 +148,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise DataError(f"{out} is a store already - it was kept - choose another folder, or ask to overwrite it.")
 
 
-def _write(samples: Sequence[Sample], folder: Path, long_side: int) -> Manifest:
+def _write(samples: Sequence[Sample], folder: Path, long_side: int, upright: Bring | None) -> Manifest:
     points = np.zeros((len(samples), len(REGIONS), 3), np.float32)
     rows: list[Row] = []
     failed: list[str] = []
@@ -149,7 +157,7 @@ def _write(samples: Sequence[Sample], folder: Path, long_side: int) -> Manifest:
         start = _write_header(file, 0)
         for i, sample in enumerate(progress(samples, "prepare")):
             try:
-                pixels_HW, points[i], male, digest = _prepare_one(sample, long_side)
+                pixels_HW, points[i], male, digest = _prepare_one(sample, long_side, upright)
             except (InputError, DataError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
                 failed.append(str(error) if sample.name in str(error) else f"{sample.name}: {error}")
                 continue
@@ -169,7 +177,9 @@ def _write(samples: Sequence[Sample], folder: Path, long_side: int) -> Manifest:
     return _write_manifest(folder, rows, points, long_side, sources.hexdigest())
 
 
-def _prepare_one(sample: Sample, long_side: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], bool | None, str]:
+def _prepare_one(
+    sample: Sample, long_side: int, upright: Bring | None
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], bool | None, str]:
     """The prepared pixels, the points R x 3 on them, male (from the file where the table has none), the file's hash."""
     content = sample.read()
     radiograph = read_radiograph(content, sample.name)
@@ -177,7 +187,11 @@ def _prepare_one(sample: Sample, long_side: int) -> tuple[NDArray[np.uint8], NDA
     if male is None and radiograph.sex is not None:
         male = radiograph.sex is Sex.MALE
     prepared = preprocess(radiograph.pixels_HW, long_side, sample.aspect)
-    return prepared.pixels_HW, _points(sample, radiograph, prepared), male, hashlib.sha256(content).hexdigest()
+    pixels_HW, points_R3 = prepared.pixels_HW, _points(sample, radiograph, prepared)
+    if upright is not None:
+        original_HW = radiograph.pixels_HW if sample.aspect is None else prepared.grey_HW
+        pixels_HW, points_R3 = upright(original_HW, prepared, points_R3)
+    return pixels_HW, points_R3, male, hashlib.sha256(content).hexdigest()
 
 
 def _points(sample: Sample, radiograph: Radiograph, prepared: Prepared) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from typing import Final
 from carpal.data import shared
 from carpal.data.coco import read_coco
 from carpal.data.keypoints import Annotation, prefer_experts, read_boxes_csv, read_points_csv
-from carpal.data.prepare import Sample, prepare
+from carpal.data.prepare import Bring, Sample, prepare
 from carpal.data.rsna import Split, check_images, find_images, find_tables, read_labels, split_of
 from carpal.data.store import Manifest
 from carpal.data.tables import read_header
@@ -35,12 +35,13 @@ def prepare_from(
     order: Sequence[str] | None = None,
     overwrite: bool = False,
     annotated: bool = False,
+    upright: Bring | None = None,
 ) -> Manifest:
     """Recognises what `source` is and prepares it into the store `out`; `annotated` keeps only hands with regions.
 
     kind: "images", or "thumbs" for our folder's thumbnails. regions: points, boxes, VOC folder or key-point JSON, in
-    the `order` of its key points. labels: the table, where the folder has none or several. Raises DataError
-    and ConfigError.
+    the `order` of its key points. labels: the table, where the folder has none or several. upright: what brings each
+    hand into the pose in which it will be read. Raises DataError and ConfigError.
     """
     source = Path(source)
     if kind not in LONG_SIDES:
@@ -52,7 +53,7 @@ def prepare_from(
     samples = collect(source, kind, regions, labels, order)
     if annotated:
         samples = [sample for sample in samples if sample.regions is not None]
-    return prepare(samples, out, long_side, overwrite)
+    return prepare(samples, out, long_side, overwrite, upright)
 
 
 def collect(

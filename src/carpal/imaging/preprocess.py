@@ -115,6 +115,15 @@ def stretch(pixels_HW: NDArray[Any], inverted: bool = False) -> NDArray[np.float
     return 255 - grey_HW if inverted else grey_HW
 
 
+def cut(pixels_HW: NDArray[Any]) -> NDArray[np.float32]:
+    """Grey values (float32) cut at the picture's own percentiles: what a copy stretched between them still holds.
+
+    A part of the picture whose contrast is measured anew is then the same in the radiograph and in such a copy.
+    """
+    low, high = _percentiles(pixels_HW, (LOW_PERCENTILE, HIGH_PERCENTILE))
+    return np.asarray(np.clip(pixels_HW, low, high), np.float32)
+
+
 def is_inverted(pixels_HW: NDArray[Any]) -> bool:
     """True where the background is bright: air is smooth, so the smoother end of the grey scale is air.
 

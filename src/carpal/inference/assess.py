@@ -137,7 +137,7 @@ def _refused(radiograph: Radiograph, sex: Sex, engine: Engine, refused: Refusal)
 
 def _stood(stand: Stand, shape: tuple[int, ...]) -> list[str]:
     """What was done to the picture before it was read."""
-    if stand.found is not None:
+    if stand.found is not None and not stand.usual:
         degrees, size = round(stand.found.degrees), stand.found.radius / USUAL_RADIUS / max(shape)
         return [f"the hand stands {degrees:+d} degrees from upright, {size:.1f} times as large as usual: read upright"]
     turned = {1: "a quarter turn anticlockwise", 2: "a half turn", 3: "a quarter turn clockwise"}

@@ -1,9 +1,8 @@
-"""How a found hand lies in its picture, and the picture re-sampled so that the hand stands upright at the usual size.
+"""How a found hand lies in its picture, and the picture re-sampled so that the hand stands upright and fills it.
 
 The mean hand (`model.mean_hand`) is laid over the found regions by shift, turn, size and, where that fits better,
-mirror image. A hand that stands off the usual pose is read from a picture re-sampled to it: from the original pixels,
-resized so that the turn itself neither enlarges nor reduces them, and with polarity and contrast of what is then in
-the picture.
+mirror image. Every hand is read from a picture re-sampled to one pose and one size: from the original pixels, resized
+so that the turn itself neither enlarges nor reduces them, with polarity and contrast of what is then in the picture.
 
 Points are complex numbers x + iy in pixels, y downwards, with (0, 0) the upper left corner of the upper left pixel;
 multiplying by exp(i a) turns clockwise by a. Letters: R = 17 regions.
@@ -24,14 +23,18 @@ USUAL_DEGREES: Final = 4.0
 """How far an upright left hand is turned clockwise from the mean hand, and a right hand anticlockwise."""
 USUAL_RADIUS: Final = 0.225
 """The usual size of a hand: root mean square distance of its regions from their middle, over the long side."""
+RADIUS: Final = 0.25
+"""The size at which it is read: fingertips, thumb and 3 cm of the forearm just fit into the picture."""
 MIDDLE: Final = 0.5 + 0.455j
-"""Where the middle of the regions usually lies, as shares of width and height."""
-ASPECT: Final = 7 / 8
-"""Width over height of a re-sampled picture: at 256 pixels it needs no padding."""
+"""Where the middle of the regions lies in the picture that is read, as shares of width and height."""
+ASPECT: Final = 13 / 16
+"""Width over height of the picture that is read: at 256 pixels the canvas of training (`augment.canvas_size`)."""
 STEADY: Final = 12.0
-"""Degrees from upright within which a hand of a usual size is read as it came."""
+"""Degrees from upright within which a hand of a usual size lies as usual."""
 SIZES: Final = (0.15, 0.29)
 """Usual sizes, as `USUAL_RADIUS`. 98 % of 55 radiographs of folds 2-4 lie between 0.155 and 0.274 (docs/log.md)."""
+SMALL: Final = USUAL_RADIUS / 2
+"""A hand of half the usual size or less has smaller regions, too: those of an eighth of the picture would meet."""
 STRANGE: Final = 0.5
 """`Pose.error` from which the regions do not lie as in a hand, and the picture is read as it came."""
 LEAST_SIZE: Final = 0.03
@@ -53,14 +56,15 @@ class Similarity(NamedTuple):
         """Complex points, mapped."""
         return np.asarray(self.factor * points + self.offset, np.complex128)
 
-    def boxes(self, boxes_R4: NDArray[Any]) -> NDArray[np.float32]:
+    def boxes(self, boxes_R4: NDArray[Any], scaled: bool = True) -> NDArray[np.float32]:
         """Boxes (x1, y1, x2, y2): middles are mapped, sides scaled; they swap where it turns by more than 45 degrees.
 
         The box of a turned box would be larger, and larger again on the way back: `inverse().boxes` undoes this one.
+        `scaled=False` leaves the sides as long as they are.
         """
         x1, y1, x2, y2 = np.asarray(boxes_R4, np.float64).T
         middle_R = self.points((x1 + x2 + 1j * (y1 + y2)) / 2)
-        half_R2 = np.stack([x2 - x1, y2 - y1], axis=-1) / 2 * abs(self.factor)
+        half_R2 = np.stack([x2 - x1, y2 - y1], axis=-1) / 2 * (abs(self.factor) if scaled else 1.0)
         if abs(self.factor.imag) > abs(self.factor.real):
             half_R2 = half_R2[:, ::-1]
         middle_R2 = np.stack([middle_R.real, middle_R.imag], axis=-1)
@@ -110,24 +114,19 @@ def fit(boxes_R4: NDArray[Any], scores_R: NDArray[Any]) -> Pose:
     return Pose(best, mirror < 0, float(np.sqrt(error)) / max(abs(best.factor), 1e-9))
 
 
-def to_usual(pose: Pose, long_side: int) -> Similarity:
-    """Pixels of a picture of `canvas(long_side)`, where the hand stands as usual -> pixels where it has this pose."""
+def to_reading(pose: Pose, long_side: int) -> Similarity:
+    """Pixels of a picture of `canvas(long_side)`, where the hand stands to be read -> pixels where it has this pose."""
     height, width = canvas(long_side)
     middle = MIDDLE.real * width + 1j * MIDDLE.imag * height
     usual = -USUAL_DEGREES if pose.mirrored else USUAL_DEGREES
-    factor = pose.map.factor / (USUAL_RADIUS * long_side * np.exp(1j * np.radians(usual)))
+    factor = pose.map.factor / (RADIUS * long_side * np.exp(1j * np.radians(usual)))
     return Similarity(complex(factor), complex(pose.map.offset - factor * middle))
 
 
-def is_off(pose: Pose, turns: int, long_side: int) -> bool:
-    """Whether a hand is to be re-sampled: found as a hand, but turned, small or large.
-
-    `long_side` is that of the picture that it was found in, `turns` the quarter turns after which that was read.
-    """
+def is_usual(pose: Pose, long_side: int) -> bool:
+    """Whether a hand lies as radiographs usually show it, neither turned nor small nor large in its picture."""
     low, high = SIZES
-    turned = _within_half_a_turn(pose.degrees - 90 * turns)
-    usual = abs(turned) <= STEADY and low <= pose.radius / long_side <= high
-    return is_hand(pose, long_side) and not usual
+    return abs(pose.degrees) <= STEADY and low <= pose.radius / long_side <= high
 
 
 def is_hand(pose: Pose, long_side: int) -> bool:

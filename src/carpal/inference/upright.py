@@ -1,19 +1,20 @@
-"""Which picture of a radiograph the network reads: the hand upright and at its usual size.
+"""Which picture of a radiograph the network reads: the hand upright, at one size, in the middle.
 
-The network is trained on hands turned by up to 30 degrees, and reads them best as radiographs usually show them. Where
-its regions are unsure, the other quarter turns are tried, then the four between them, and the one whose regions are
-surest wins. Where the hand that it finds is turned, small or large, the radiograph is re-sampled to the usual pose
-(`pose`) and read again. A hand that stands as usual is read as it came, and costs nothing more. The chosen picture and
-its mirror image are read, and their answers averaged: a left hand, the same hand mirrored and a right hand of the same
-bones give the same age.
+The radiograph is read as it came, to find the hand: where its regions are unsure, the other quarter turns are tried,
+then the four between them, and the one whose regions are surest wins. Then it is re-sampled so that the hand stands as
+all hands did that the network learned ages from (`pose`, `carpal prepare --upright`), and that picture and its mirror
+image are read, and their answers averaged. So turns, shifts, borders and the hand's size in the frame move an age by
+little, and a left hand, the same hand mirrored and a right hand of the same bones give the same age.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
+from carpal.imaging.preprocess import Prepared, cut
 from carpal.inference import pose
 from carpal.inference.engine import Engine, Reading
 from carpal.inference.pose import Pose, Similarity
@@ -21,10 +22,6 @@ from carpal.inference.views import SURE, average, read_upright, read_view, suret
 
 ROUNDS: Final = 2
 """A hand found far from upright is found better in the picture re-sampled to it, which is then re-sampled again."""
-
-ALWAYS = False
-"""Whether hands that stand as usual are re-sampled, too: a run more for each, and ages that frames, shifts and small
-turns move less (docs/stress.md). Measure `carpal evaluate` and `carpal stress` before changing it."""
 DOUBTFUL: Final = 0.25
 """Mean score of the regions below which there is no hand to bring upright: re-sampling what is none (text, a cut
 finger) can only make the network surer of it. Turned hands scored 0.41 or more in their surest turn (docs/log.md)."""
@@ -42,13 +39,26 @@ class Stand(NamedTuple):
     found: Pose | None = None
     """How the hand lay in the prepared image, where the picture was re-sampled to it."""
 
+    @property
+    def usual(self) -> bool:
+        """Whether the hand lay in the prepared image as usual, or is not known to lie otherwise."""
+        return self.found is None or pose.is_usual(self.found, max(self.picture_HW.shape))
+
     def out_of(self, boxes_R4: Boxes) -> Boxes:
-        """Boxes of the picture in the prepared image."""
-        return boxes_R4 if self.place is None else self.place.boxes(boxes_R4)
+        """Boxes of the picture in the prepared image.
+
+        A region's side is an eighth of the long side (the paper's 64 of 512), in the picture and in the radiograph; it
+        shrinks only with a hand below half the usual size (`pose.SMALL`).
+        """
+        return boxes_R4 if self.place is None else self.place.boxes(boxes_R4, scaled=self._scales)
 
     def into(self, boxes_R4: Boxes) -> Boxes:
         """Boxes of the prepared image in the picture; NaN stays NaN."""
-        return boxes_R4 if self.place is None else self.place.inverse().boxes(boxes_R4)
+        return boxes_R4 if self.place is None else self.place.inverse().boxes(boxes_R4, scaled=self._scales)
+
+    @property
+    def _scales(self) -> bool:
+        return self.found is None or self.found.radius < pose.SMALL * max(self.picture_HW.shape)
 
 
 def read_views(
@@ -87,7 +97,7 @@ def settle(
     engine: Engine, pixels_HW: NDArray[Any], male: bool, source_HW: NDArray[Any] | None = None
 ) -> tuple[Reading, Stand]:
     """The picture to read and its first reading, boxes in that picture's pixels: the surest turn, then the pose."""
-    source_HW = pixels_HW if source_HW is None else source_HW
+    source_HW = pixels_HW if source_HW is None else cut(source_HW)
     first, turns = read_upright(engine, pixels_HW, male)
     as_it_came = best = first, Stand(pixels_HW, turns)
     if surety(first) < SURE:
@@ -100,7 +110,7 @@ def settle(
         found = _to_resample(*best, max(pixels_HW.shape))
         if found is None:
             break
-        place = pose.to_usual(found, max(pixels_HW.shape))
+        place = pose.to_reading(found, max(pixels_HW.shape))
         again = Stand(pose.resample(source_HW, pixels_HW.shape, place), 0, place, found)
         best = read_view(engine, again.picture_HW, male), again
     return best
@@ -111,9 +121,23 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
     if reading.boxes_R4 is None or reading.scores_R is None:
         return None
     found = pose.fit(stand.out_of(reading.boxes_R4), reading.scores_R)
-    if stand.place is not None and stand.found is None:  # tilted: the hand is smaller than it has to be
-        return found if pose.is_hand(found, long_side) else None
-    if ALWAYS and stand.place is None:
-        return found if pose.is_hand(found, long_side) else None
+    if not pose.is_hand(found, long_side):
+        return None
     seen = pose.fit(reading.boxes_R4, reading.scores_R)
-    return found if pose.is_off(seen, stand.turns, max(stand.picture_HW.shape)) else None
+    good = stand.found is not None and pose.is_usual(seen, max(stand.picture_HW.shape))
+    return None if good else found
+
+
+def bring(
+    engine: Engine, original_HW: NDArray[Any], prepared: Prepared, points_R3: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The picture that would be read and the points (x, y, v) on it: what training learns ages from."""
+    _, stand = settle(engine, prepared.grey_HW, False, original_HW)
+    moved_R3 = points_R3.copy()
+    if stand.place is not None:
+        middle_R = stand.place.inverse().points(points_R3[:, 0] + 1j * points_R3[:, 1])
+        height, width = stand.picture_HW.shape
+        inside_R = (middle_R.real >= 0) & (middle_R.imag >= 0) & (middle_R.real <= width) & (middle_R.imag <= height)
+        known_R = inside_R & (points_R3[:, 2] > 0)
+        moved_R3 = np.where(known_R[:, None], np.stack([middle_R.real, middle_R.imag, np.ones(len(middle_R))], 1), 0)
+    return np.rint(stand.picture_HW).astype(np.uint8), moved_R3.astype(np.float32)
