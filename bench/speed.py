@@ -227,7 +227,7 @@ def network_share(engine: Any, radiograph: Any) -> dict[str, float]:
 
 
 def throughput(weights: str, engines: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Images a second: the bare network's three runs of a reading, and whole assessments from files, one worker a thread."""
+    """Images a second: the bare network's three runs, and whole assessments from files, one worker a thread."""
     found, workers = {}, arguments.threads
     radiograph = read_radiograph(EXAMPLE)
     for name in engines:
