@@ -133,11 +133,12 @@ def bring(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The picture that would be read and the points (x, y, v) on it: what training learns ages from."""
     _, stand = settle(engine, prepared.grey_HW, False, original_HW)
-    moved_R3 = points_R3.copy()
-    if stand.place is not None:
-        middle_R = stand.place.inverse().points(points_R3[:, 0] + 1j * points_R3[:, 1])
-        height, width = stand.picture_HW.shape
-        inside_R = (middle_R.real >= 0) & (middle_R.imag >= 0) & (middle_R.real <= width) & (middle_R.imag <= height)
-        known_R = inside_R & (points_R3[:, 2] > 0)
-        moved_R3 = np.where(known_R[:, None], np.stack([middle_R.real, middle_R.imag, np.ones(len(middle_R))], 1), 0)
-    return np.rint(stand.picture_HW).astype(np.uint8), moved_R3.astype(np.float32)
+    pixels_HW = np.rint(stand.picture_HW).astype(np.uint8)
+    if stand.place is None:
+        return pixels_HW, points_R3
+    middle_R = stand.place.inverse().points(points_R3[:, 0] + 1j * points_R3[:, 1])
+    height, width = pixels_HW.shape
+    inside_R = (middle_R.real >= 0) & (middle_R.imag >= 0) & (middle_R.real <= width) & (middle_R.imag <= height)
+    known_R = inside_R & (points_R3[:, 2] > 0)
+    moved_R3 = np.where(known_R[:, None], np.stack([middle_R.real, middle_R.imag, np.ones(len(middle_R))], 1), 0)
+    return pixels_HW, moved_R3.astype(np.float32)
