@@ -4,16 +4,18 @@
 
 Each system is one command, which this script runs and prints: `carpal train`, `carpal export`, `carpal evaluate`. What
 is done already is skipped; a run that was killed goes on where it stopped. `--only NAME` does a part, so that one
-system can be one job. See docs/baselines.md for what a reduced budget means.
+system can be one job; `--jobs N` runs N side by side. See docs/baselines.md for what a reduced budget means.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SYSTEMS = ("larson", "ren", "iglovikov", "prsnet", "arcnn", "bonet", "deeplasia", "convnext")
@@ -21,7 +23,20 @@ ABLATIONS = ("alanet", "resnet50", "local", "patch")
 DETECTOR = "vanilla_rpn"
 WITH_DETECTOR = ("iglovikov", "bonet")
 WITH_RESNET = ("larson", "prsnet", "arcnn", *ABLATIONS, DETECTOR)
-ALL = ("alanet", *SYSTEMS, "resnet50", "local", "patch", DETECTOR)
+ALL = (
+    "alanet",
+    *WITH_DETECTOR,
+    "local",
+    "patch",
+    "larson",
+    "ren",
+    "prsnet",
+    "arcnn",
+    "convnext",
+    "resnet50",
+    "deeplasia",
+    DETECTOR,
+)
 BUDGET = {
     "optim.lr": "1e-3",
     "optim.batch": "32",
@@ -40,12 +55,13 @@ BUDGET = {
 
 
 def main() -> int:
-    """Runs what is missing, in order; stops at the first command that fails."""
+    """Trains what is missing, then evaluates it; stops at the first command that fails."""
     options = parse()
-    names = options.only or list(ALL)
-    for name in names:
-        for seed in seeds_of(name, options.seeds):
-            one(options, name, seed)
+    runs = [(name, seed) for name in options.only or ALL for seed in seeds_of(name, options.seeds)]
+    first = [run for run in runs if run[0] == "alanet"]  # others take its detector
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for stage, part in ((train, first), (train, [run for run in runs if run not in first]), (judge, runs)):
+            list(pool.map(lambda run, stage=stage: stage(options, *run), part))
     if options.no_compare:
         return 0
     evaluated = sorted(path.parent for path in (options.out / "eval").glob("*/report.json"))
@@ -74,6 +90,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=600, help="of 32 examples, for every system (default: 600)")
     parser.add_argument("--seeds", type=int, default=2, help="runs of ALA-Net and its ablations (default: 2)")
+    parser.add_argument("--jobs", type=int, default=1, help="commands at once, each on its share of the cores")
     parser.add_argument("--only", nargs="+", choices=ALL, help="these systems alone")
     parser.add_argument("--set", action="append", default=[], help="a further setting of every run")
     parser.add_argument("--latency", type=int, default=0, help="rounds of the latency measurement")
@@ -87,22 +104,37 @@ def seeds_of(name: str, seeds: int) -> range:
     return range(seeds if name in ABLATIONS else 1)
 
 
-def one(options: argparse.Namespace, name: str, seed: int) -> None:
-    """Trains, exports and evaluates a system, as far as that is not done."""
-    label = f"{name}-{seed}"
-    run, out = options.out / "runs" / label, options.out / "eval" / label
-    weights, exported = run / f"{name}.safetensors", options.out / "onnx" / f"{label}.onnx"
+def places(options: argparse.Namespace, name: str, seed: int) -> tuple[Path, Path]:
+    """The run's folder and its weights."""
+    run = options.out / "runs" / f"{name}-{seed}"
+    return run, run / f"{name}.safetensors"
+
+
+def train(options: argparse.Namespace, name: str, seed: int) -> None:
+    """Trains a system, or goes on with it."""
+    run, weights = places(options, name, seed)
     if not weights.is_file():
-        carpal(training(options, name, seed, run))
+        carpal(training(options, name, seed, run), threads(options))
+
+
+def judge(options: argparse.Namespace, name: str, seed: int) -> None:
+    """Exports and evaluates a trained system, as far as that is not done."""
+    run, weights = places(options, name, seed)
+    out, exported = options.out / "eval" / run.name, options.out / "onnx" / f"{run.name}.onnx"
     if name == DETECTOR:  # it has no age; only PyTorch sees boxes without names
         evaluate(options, out, weights, "torch")
         return
     if not exported.is_file():
         exported.parent.mkdir(parents=True, exist_ok=True)
-        carpal(["export", str(run), "--out", str(exported), "--name", name])
+        carpal(["export", str(run), "--out", str(exported), "--name", name], threads(options))
     evaluate(options, out, exported, "onnx")
     if name in WITH_DETECTOR:
-        evaluate(options, out.with_name(f"{label}-given"), weights, "torch", "--given-regions")
+        evaluate(options, out.with_name(f"{run.name}-given"), weights, "torch", "--given-regions")
+
+
+def threads(options: argparse.Namespace) -> int:
+    """Each job's share of the cores; 0 leaves the choice to PyTorch."""
+    return 0 if options.jobs == 1 else max(1, (os.cpu_count() or 1) // options.jobs)
 
 
 def training(options: argparse.Namespace, name: str, seed: int, run: Path) -> list[str]:
@@ -137,15 +169,17 @@ def evaluate(options: argparse.Namespace, out: Path, weights: Path, backend: str
     if (out / "report.json").is_file():
         return
     words = ["evaluate", "--images", options.images, "--labels", options.labels, "--regions", options.regions]
-    carpal([*words, "--no-refusal", "--weights", str(weights), "--backend", backend, *more, "--out", str(out)])
+    words += ["--no-refusal", "--as-it-came", "--weights", str(weights), "--backend", backend, *more]
+    carpal([*words, "--out", str(out)], threads(options))
 
 
-def carpal(words: list[str]) -> None:
-    """One command, printed with the time it took. Ends the script where it fails."""
+def carpal(words: list[str], threads: int = 0) -> None:
+    """One command, printed with the time it took, on so many threads. Ends the script where it fails."""
     print(f"$ carpal {shlex.join(words)}", flush=True)
     start = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", "carpal", *words], check=False).returncode
-    print(f"  {time.monotonic() - start:.0f} s, exit code {code}", flush=True)
+    env = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
+    code = subprocess.run([sys.executable, "-m", "carpal", *words], check=False, env=env).returncode
+    print(f"  {words[0]} {words[-1]}: {time.monotonic() - start:.0f} s, exit code {code}", flush=True)
     if code:
         sys.exit(code)
 

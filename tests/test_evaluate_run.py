@@ -107,6 +107,15 @@ def test_it_writes_what_the_issue_asks_for(folder: Folder) -> None:
             assert image.size == (1200, 750)
 
 
+def test_switches_reach_the_network_and_the_report(folder: Folder) -> None:
+    """Two runs an image where no hand is brought upright; the command in the report says so."""
+    engine, table = FakeEngine(), three(folder)
+    report = run.evaluate(folder.images, table, folder.out, engine=engine, may_refuse=False, as_it_came=True)
+    assert engine.calls == 2 * 3
+    assert (report["as_it_came"], report["given_regions"]) == (True, False)
+    assert " --no-refusal --as-it-came --weights " in report["command"]
+
+
 def test_the_worst_readings_are_listed_and_shown(folder: Folder) -> None:
     report = run.evaluate(folder.images, three(folder), folder.out, engine=FakeEngine())
     worst = report["largest_errors"]

@@ -142,7 +142,8 @@ def test_orthanc_commits_to_the_results_that_it_holds(tmp_path: Path) -> None:
         assert kit.send(node.port, [kit.radiograph(1), kit.radiograph(2)]) == [0, 0]
         assert delivered(node, 2)
         assert orthanc.modalities() == ["SR", "SR"]
-        assert 'carpal_commitments_total{destination="pacs",outcome="held"} 2' in node.metrics.render({})
+        counted = 'carpal_commitments_total{destination="pacs",outcome="held"} 2'
+        assert kit.wait_for(lambda: counted in node.metrics.render({})), "it is counted after the delivery is noted"
 
 
 def is_report(orthanc: tools.Orthanc, entry: dict[str, Any]) -> bool:

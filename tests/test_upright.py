@@ -205,3 +205,13 @@ def test_both_views_read_the_same_picture() -> None:
     engine, stand = Finder((hand(), 0.9)), Stand(picture(), 2, Similarity(2, 3j))
     read_both(engine, stand, False)  # type: ignore[arg-type]
     np.testing.assert_array_equal(engine.shown[1], engine.shown[0][:, ::-1])
+
+
+def test_as_it_came_no_hand_is_brought_upright() -> None:
+    """Two runs, the picture and its mirror image, and the boxes stay where they were found, however the hand lies."""
+    there_R4 = hand(40, 0.1)
+    engine = Finder((there_R4, 0.2), (mirror_boxes(there_R4, 96), 0.2))
+    reading, stand = read_views(engine, picture(), True, as_it_came=True)  # type: ignore[arg-type]
+    assert (len(engine.shown), reading.months, stand.place) == (2, (101 + 102) / 2, None)
+    assert reading.boxes_R4 is not None
+    np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=1e-3)

@@ -158,6 +158,7 @@ def run_evaluate(arguments: Namespace) -> int:
         precision=arguments.precision,
         may_refuse=not arguments.no_refusal,
         given_regions=arguments.given_regions,
+        as_it_came=arguments.as_it_came,
     )
     print(run.summary(report))
     return run.exit_code(report)

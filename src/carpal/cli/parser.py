@@ -81,6 +81,9 @@ def _evaluate(commands: Any) -> None:
     group.add_argument(
         "--given-regions", action="store_true", help="read the annotated hands alone, with the regions of --regions"
     )
+    group.add_argument(
+        "--as-it-came", action="store_true", help="bring no hand upright first, to compare with networks that find none"
+    )
     group = parser.add_argument_group("output")
     add_path(group, "--out", "DIR", "folder for the results", required=True)
     add_network(parser)

@@ -43,6 +43,23 @@ class Failure(NamedTuple):
     message: str
 
 
+class Manner(NamedTuple):
+    """How each radiograph is read; every part is a switch of `carpal evaluate`."""
+
+    may_refuse: bool = True
+    given_regions: bool = False
+    as_it_came: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        """The switches that differ from the usual."""
+        said = {"--no-refusal": not self.may_refuse, "--given-regions": self.given_regions}
+        return [word for word, on in {**said, "--as-it-came": self.as_it_came}.items() if on]
+
+
+USUAL: Final = Manner()
+
+
 @dataclass
 class Readings:
     """What the engine made of the radiographs, as far as they could be read."""
@@ -79,6 +96,7 @@ def evaluate(
     engine: Engine | None = None,
     may_refuse: bool = True,
     given_regions: bool = False,
+    as_it_came: bool = False,
 ) -> dict[str, Any]:
     """Reads every labelled radiograph and writes predictions.csv, report.json and plots to `out`; returns the report.
 
@@ -87,7 +105,8 @@ def evaluate(
     place of `weights`, `backend` and `precision`. `exit_code` of the report says what to return. A radiograph that is
     refused has no line in predictions.csv and counts in `n_refused`; `may_refuse=False` reads it all the same.
     `given_regions` reads only the hands that `regions` knows, with the annotated regions in place of those that the
-    network would find. Raises DataError, ConfigError, WeightsError, BackendError before anything is read.
+    network would find; `as_it_came` brings no hand upright first (`assess`). Raises DataError, ConfigError,
+    WeightsError, BackendError before anything is read.
     """
     _check_installed(regions is not None)
     rows = labels.read_labels(table)
@@ -99,10 +118,11 @@ def evaluate(
         engine, stated = _open(weights, backend, precision)
     if given_regions:
         rows = proposals.need_given(rows, references, engine)
-    readings = read_all(rows, files, references, engine, may_refuse, given_regions)
-    command = _command(images, table, out, regions, weights, backend, precision, may_refuse, given_regions)
+    manner = Manner(may_refuse, given_regions, as_it_came)
+    readings = read_all(rows, files, references, engine, manner)
+    command = _command(images, table, out, regions, weights, backend, precision, manner)
     report = _report(readings, engine, regions is not None)
-    report |= {"weights": stated, "given_regions": given_regions, "command": command}
+    report |= {"weights": stated, "given_regions": given_regions, "as_it_came": as_it_came, "command": command}
     _write(out, readings, report)
     if readings.read:
         gallery.draw(readings.read, readings.assessments, files, out / GALLERY)
@@ -171,16 +191,14 @@ def read_all(
     files: dict[str, Path],
     references: dict[str, labels.Reference],
     engine: Engine,
-    may_refuse: bool = True,
-    given_regions: bool = False,
+    manner: Manner = USUAL,
 ) -> Readings:
     """Reads every labelled radiograph with a progress line; one that gives no age becomes a failure."""
     readings = Readings()
     for done, row in enumerate(rows, 1):
         path = files[row.id]
         reference = references.get(row.id)
-        given = reference if given_regions else None
-        result = _read(path, Sex.MALE if row.male else Sex.FEMALE, engine, may_refuse, given)
+        result = _read(path, Sex.MALE if row.male else Sex.FEMALE, engine, manner, reference)
         if isinstance(result, Failure):
             kind = readings.refused if result.code in REASONS else readings.failures
             kind.append(result._replace(id=row.id))
@@ -202,7 +220,7 @@ def read_all(
 
 
 def _read(
-    path: Path, sex: Sex, engine: Engine, may_refuse: bool, given: labels.Reference | None = None
+    path: Path, sex: Sex, engine: Engine, manner: Manner, reference: labels.Reference | None
 ) -> tuple[Assessment, int, int] | Failure:
     """The assessment with the image's width and height. What one file is to blame for becomes a Failure."""
     from carpal.inference.assess import assess
@@ -212,8 +230,10 @@ def _read(
     except (CarpalError, OSError) as error:  # a missing DICOM codec too: it concerns this file
         return Failure("", path.name, getattr(error, "code", "unreadable-image"), str(error))
     try:
+        given = reference if manner.given_regions else None
         boxes_R4 = None if given is None else proposals.annotated_boxes(given, radiograph.pixels_HW.shape)
-        assessment = assess(radiograph, sex, engine, boxes_R4, may_refuse=may_refuse)
+        switches = {"may_refuse": manner.may_refuse, "as_it_came": manner.as_it_came}
+        assessment = assess(radiograph, sex, engine, boxes_R4, **switches)
     except InputError as error:
         return Failure("", path.name, error.code, str(error))
     if assessment.refused is not None:
@@ -281,14 +301,12 @@ def _command(
     weights: str | Path,
     backend: str,
     precision: str | None,
-    may_refuse: bool,
-    given: bool,
+    manner: Manner,
 ) -> str:
     words = ["carpal", "evaluate", "--images", images, "--labels", table, "--out", out]
     words += ["--regions", regions] if regions else []
-    words += [] if may_refuse else ["--no-refusal"]
-    words += ["--given-regions"] if given else []
-    words += ["--weights", weights, "--backend", backend, *(["--precision", precision] if precision else [])]
+    words += [*manner.words, "--weights", weights, "--backend", backend]
+    words += ["--precision", precision] if precision else []
     return shlex.join(map(str, words))
 
 

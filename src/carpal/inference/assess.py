@@ -74,20 +74,23 @@ def assess(
     *,
     may_refuse: bool = True,
     one_hand: bool = False,
+    as_it_came: bool = False,
 ) -> Assessment:
     """The bone age of one radiograph and its 17 regions in original pixels, or a refusal and no age at all.
 
     `boxes_original_R4` replaces the regions that the network would find; NaN leaves one to it.
     Warns, in `Assessment.warnings`, of everything that the result rests on without being certain. Two hands in one
     frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture,
-    `one_hand` says that two hands were looked for already.
+    `one_hand` says that two hands were looked for already. `as_it_came` does not look for the hand to bring it upright:
+    networks with and without regions are then compared on the same pictures.
     """
     refused = _refuse_picture(radiograph, engine, one_hand) if may_refuse else None
     if refused is not None:
         return _refused(radiograph, sex, engine, refused)
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
     given_R4 = None if boxes_original_R4 is None else prepared.geometry.to_prepared(boxes_original_R4)
-    reading, stand = read_views(engine, prepared.grey_HW, sex is Sex.MALE, given_R4, radiograph.pixels_HW)
+    male = sex is Sex.MALE
+    reading, stand = read_views(engine, prepared.grey_HW, male, given_R4, radiograph.pixels_HW, as_it_came)
     refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
     if refused is not None:
         return _refused(radiograph, sex, engine, refused)

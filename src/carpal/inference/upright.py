@@ -67,12 +67,17 @@ def read_views(
     male: bool,
     boxes_R4: Boxes | None = None,
     original_HW: NDArray[Any] | None = None,
+    as_it_came: bool = False,
 ) -> tuple[Reading, Stand]:
     """Reads a prepared image; boxes, given and found, are in its own pixels. `Stand` says which picture was read.
 
     `boxes_R4` replaces the regions that the network would find, NaN leaves one to it. `original_HW` is the radiograph
-    that the image was prepared from; a picture is re-sampled from it, or else from the prepared image.
+    that the image was prepared from; a picture is re-sampled from it, or else from the prepared image. `as_it_came`
+    reads the prepared image itself and its mirror image, whatever lies in it.
     """
+    if as_it_came:
+        stand = Stand(pixels_HW)
+        return read_both(engine, stand, male, boxes_R4), stand
     first, stand = settle(engine, pixels_HW, male, original_HW)
     if boxes_R4 is None:
         both = read_both(engine, stand, male, first=first)
