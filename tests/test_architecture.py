@@ -71,7 +71,7 @@ HEAVY: dict[str, set[str]] = {
     "font_roboto": {"report"},
     "onnxruntime": {"inference"},
     "openvino": {"inference"},
-    "onnx": {"inference.export"},
+    "onnx": {"inference.export", "model.unfold"},
     "onnxscript": {"inference.export"},
     "matplotlib": {"evaluation"},
     "pycocotools": {"evaluation"},

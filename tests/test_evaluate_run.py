@@ -110,9 +110,10 @@ def test_it_writes_what_the_issue_asks_for(folder: Folder) -> None:
 def test_switches_reach_the_network_and_the_report(folder: Folder) -> None:
     """Two runs an image where no hand is brought upright; the command in the report says so."""
     engine, table = FakeEngine(), three(folder)
-    report = run.evaluate(folder.images, table, folder.out, engine=engine, may_refuse=False, as_it_came=True)
+    manner = run.Manner(may_refuse=False, as_it_came=True)
+    report = run.evaluate(folder.images, table, folder.out, engine=engine, manner=manner)
     assert engine.calls == 2 * 3
-    assert (report["as_it_came"], report["given_regions"]) == (True, False)
+    assert {name: report[name] for name in manner._fields} == manner._asdict()
     assert " --no-refusal --as-it-came --weights " in report["command"]
 
 

@@ -111,7 +111,9 @@ def test_refused_images_are_counted_and_in_no_figure(
     assert "refused     1, in no figure above" in run.summary(report)
     with (tmp_path / "out" / "predictions.csv").open() as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["1", "2"]
-    everything = run.evaluate(tmp_path, tmp_path / "labels.csv", tmp_path / "all", engine=engine, may_refuse=False)
+    everything = run.evaluate(
+        tmp_path, tmp_path / "labels.csv", tmp_path / "all", engine=engine, manner=run.Manner(may_refuse=False)
+    )
     assert (everything["n"], everything["n_refused"]) == (3, 0)
     assert "--no-refusal" in everything["command"]
 

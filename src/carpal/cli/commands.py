@@ -156,9 +156,7 @@ def run_evaluate(arguments: Namespace) -> int:
         weights=arguments.weights,
         backend=arguments.backend,
         precision=arguments.precision,
-        may_refuse=not arguments.no_refusal,
-        given_regions=arguments.given_regions,
-        as_it_came=arguments.as_it_came,
+        manner=run.Manner(not arguments.no_refusal, arguments.given_regions, arguments.as_it_came),
     )
     print(run.summary(report))
     return run.exit_code(report)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
 from carpal.errors import DataError
-from carpal.imaging import preprocess as recipe
+from carpal.imaging.levels import HIGH_PERCENTILE, LOW_PERCENTILE
+from carpal.imaging.preprocess import MIDDLE
 
 FORMAT: Final = 1
 """Raised whenever the files' layout changes."""
@@ -73,7 +74,7 @@ class Store:
 
 def preprocess_parameters() -> dict[str, float]:
     """What decides the pixels besides `long_side`: a store made with other values is stale."""
-    return {"low": recipe.LOW_PERCENTILE, "high": recipe.HIGH_PERCENTILE, "middle": recipe.MIDDLE}
+    return {"low": LOW_PERCENTILE, "high": HIGH_PERCENTILE, "middle": MIDDLE}
 
 
 def sha256_of(path: Path) -> str:

@@ -47,8 +47,11 @@ class Manner(NamedTuple):
     """How each radiograph is read; every part is a switch of `carpal evaluate`."""
 
     may_refuse: bool = True
+    """Whether a radiograph may be refused; otherwise each is read."""
     given_regions: bool = False
+    """Read only the hands that `regions` knows, with its points in place of the regions that would be found."""
     as_it_came: bool = False
+    """Bring no hand upright first (`assess`)."""
 
     @property
     def words(self) -> list[str]:
@@ -94,19 +97,15 @@ def evaluate(
     backend: str = "onnx",
     precision: str | None = None,
     engine: Engine | None = None,
-    may_refuse: bool = True,
-    given_regions: bool = False,
-    as_it_came: bool = False,
+    manner: Manner = USUAL,
 ) -> dict[str, Any]:
     """Reads every labelled radiograph and writes predictions.csv, report.json and plots to `out`; returns the report.
 
     Weights with calibrated intervals also give intervals.csv. `table` has id,boneage,male (or an official file's
     names), `images` the files <id>.png|jpg|jpeg|webp|dcm, `regions` points as in rois17_points.csv. `engine` takes the
     place of `weights`, `backend` and `precision`. `exit_code` of the report says what to return. A radiograph that is
-    refused has no line in predictions.csv and counts in `n_refused`; `may_refuse=False` reads it all the same.
-    `given_regions` reads only the hands that `regions` knows, with the annotated regions in place of those that the
-    network would find; `as_it_came` brings no hand upright first (`assess`). Raises DataError, ConfigError,
-    WeightsError, BackendError before anything is read.
+    refused has no line in predictions.csv and counts in `n_refused`. Raises DataError, ConfigError, WeightsError,
+    BackendError before anything is read.
     """
     _check_installed(regions is not None)
     rows = labels.read_labels(table)
@@ -116,13 +115,12 @@ def evaluate(
     stated: dict[str, Any] = {}
     if engine is None:
         engine, stated = _open(weights, backend, precision)
-    if given_regions:
+    if manner.given_regions:
         rows = proposals.need_given(rows, references, engine)
-    manner = Manner(may_refuse, given_regions, as_it_came)
     readings = read_all(rows, files, references, engine, manner)
     command = _command(images, table, out, regions, weights, backend, precision, manner)
     report = _report(readings, engine, regions is not None)
-    report |= {"weights": stated, "given_regions": given_regions, "as_it_came": as_it_came, "command": command}
+    report |= {"weights": stated, **manner._asdict(), "command": command}
     _write(out, readings, report)
     if readings.read:
         gallery.draw(readings.read, readings.assessments, files, out / GALLERY)

@@ -2,8 +2,8 @@
 
 The radiograph is read as it came, to find the hand: where its regions are unsure, the other quarter turns are tried,
 then the four between them, and the one whose regions are surest wins. Then it is re-sampled so that the hand stands as
-all hands did that the network learned ages from (`pose`, `carpal prepare --upright`), and that picture and its mirror
-image are read, and their answers averaged. So turns, shifts, borders and the hand's size in the frame move an age by
+all hands did that the network learned ages from (`pose`, `carpal prepare --upright`), and read again. Every reading is
+the mean of a picture and its mirror image. So turns, shifts, borders and the hand's size in the frame move an age by
 little, and a left hand, the same hand mirrored and a right hand of the same bones give the same age.
 """
 
@@ -14,11 +14,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from carpal.imaging.preprocess import Prepared, cut
+from carpal.imaging.levels import cut
+from carpal.imaging.preprocess import Prepared
 from carpal.inference import pose
 from carpal.inference.engine import Engine, Reading
 from carpal.inference.pose import Pose, Similarity
-from carpal.inference.views import SURE, average, read_upright, read_view, surety
+from carpal.inference.views import SURE, read_both, read_upright, surety
 
 ROUNDS: Final = 2
 """A hand found far from upright is found better in the picture re-sampled to it, which is then re-sampled again."""
@@ -76,32 +77,21 @@ def read_views(
     reads the prepared image itself and its mirror image, whatever lies in it.
     """
     if as_it_came:
-        stand = Stand(pixels_HW)
-        return read_both(engine, stand, male, boxes_R4), stand
-    first, stand = settle(engine, pixels_HW, male, original_HW)
-    if boxes_R4 is None:
-        both = read_both(engine, stand, male, first=first)
-    else:
-        both = read_both(engine, stand, male, stand.into(boxes_R4))
-    return (both if both.boxes_R4 is None else both._replace(boxes_R4=stand.out_of(both.boxes_R4))), stand
-
-
-def read_both(
-    engine: Engine, stand: Stand, male: bool, boxes_R4: Boxes | None = None, first: Reading | None = None
-) -> Reading:
-    """The mean of the chosen picture and its mirror image; boxes, given and found, are in the picture's pixels.
-
-    `first` is the reading of the picture itself, where there is one already.
-    """
-    if first is None:
-        first = read_view(engine, stand.picture_HW, male, stand.turns, boxes_R4=boxes_R4)
-    return average(first, read_view(engine, stand.picture_HW, male, stand.turns, mirrored=True, boxes_R4=boxes_R4))
+        return read_both(engine, pixels_HW, male, boxes_R4=boxes_R4), Stand(pixels_HW)
+    found, stand = settle(engine, pixels_HW, male, original_HW)
+    if boxes_R4 is not None:
+        found = read_both(engine, stand.picture_HW, male, stand.turns, stand.into(boxes_R4))
+    return (found if found.boxes_R4 is None else found._replace(boxes_R4=stand.out_of(found.boxes_R4))), stand
 
 
 def settle(
     engine: Engine, pixels_HW: NDArray[Any], male: bool, source_HW: NDArray[Any] | None = None
 ) -> tuple[Reading, Stand]:
-    """The picture to read and its first reading, boxes in that picture's pixels: the surest turn, then the pose."""
+    """The picture to read and its reading, boxes in that picture's pixels: the surest turn, then the pose.
+
+    The pose, too, comes from a picture and its mirror image: from one of them alone it would lie half a pixel off in
+    the other, and half a pixel can move an age by a month (docs/log.md).
+    """
     source_HW = pixels_HW if source_HW is None else cut(source_HW)
     first, turns = read_upright(engine, pixels_HW, male)
     as_it_came = best = first, Stand(pixels_HW, turns)
@@ -117,7 +107,7 @@ def settle(
             break
         place = pose.to_reading(found, max(pixels_HW.shape))
         again = Stand(pose.resample(source_HW, pixels_HW.shape, place), 0, place, found)
-        best = read_view(engine, again.picture_HW, male), again
+        best = read_both(engine, again.picture_HW, male), again
     return best
 
 

@@ -22,12 +22,20 @@ Boxes = NDArray[Any]
 
 def read_upright(engine: Engine, pixels_HW: NDArray[Any], male: bool) -> tuple[Reading, int]:
     """The reading of the surest quarter turn, and that turn; three of them are only read where the first is unsure."""
-    as_it_came = read_view(engine, pixels_HW, male)
+    as_it_came = read_both(engine, pixels_HW, male)
     if surety(as_it_came) >= SURE:
         return as_it_came, 0
-    readings = [as_it_came, *(read_view(engine, pixels_HW, male, turns) for turns in (1, 2, 3))]
+    readings = [as_it_came, *(read_both(engine, pixels_HW, male, turns) for turns in (1, 2, 3))]
     turns = max(range(4), key=lambda k: surety(readings[k]))
     return readings[turns], turns
+
+
+def read_both(
+    engine: Engine, pixels_HW: NDArray[Any], male: bool, turns: int = 0, boxes_R4: Boxes | None = None
+) -> Reading:
+    """The mean of a picture and its mirror image; boxes, given and found, are in pixels of `pixels_HW`."""
+    first, second = (read_view(engine, pixels_HW, male, turns, mirrored, boxes_R4) for mirrored in (False, True))
+    return average(first, second)
 
 
 def read_view(

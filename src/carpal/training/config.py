@@ -94,7 +94,9 @@ class Run:
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
     start: str = ""
-    """Weights to start from: ImageNet's trunk, or a network of ours (.safetensors), whose matching parts are taken.
+    """Weights to start from: ImageNet's trunk, or a network of ours, whose matching parts are taken.
+
+    A network of ours is a run's .safetensors or an exported .onnx, such as the released weights (`carpal info alanet`).
 
     Systems that need key points take their region detector from here, and need it.
     """

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -12,12 +14,16 @@ import carpal
 from carpal.data.dataset import Batch, Mixture
 from carpal.data.store import open_store
 from carpal.errors import ConfigError, Diverged
-from carpal.model import losses, weights
+from carpal.model import losses, unfold, weights
 from carpal.training import augment, checkpoint, distributed, provenance, systems
 from carpal.training.config import Run, as_dict, resolve
 from carpal.training.distributed import World
 from carpal.training.log import Log
 from carpal.training.systems import Network, build, build_optimiser, forward, set_mode
+
+MEASURED: Final = 256
+"""Examples that tell the batch norms of an exported network what passes through them."""
+MEASURED_AT_ONCE: Final = 16
 
 
 def train(run: Run, out: Path) -> Path:
@@ -30,6 +36,8 @@ def train(run: Run, out: Path) -> Path:
     optimiser = build_optimiser(run, model)
     out.mkdir(parents=True, exist_ok=True)
     done = checkpoint.resume(out, model, optimiser, run)
+    if not done and systems.is_folded(run):
+        unfold.measure_norms(model, first_pictures(run, mixture, world))
     log = Log(out, run.schedule.steps, done, quiet=not world.main)
     if world.main:
         (out / "run.json").write_text(json.dumps(as_dict(run), indent=2) + "\n", encoding="utf-8")
@@ -102,6 +110,13 @@ def place(run: Run, batch: Batch, world: World) -> tuple[torch.Tensor, torch.Ten
         months_B = torch.full_like(months_B, math.nan)
     target = losses.Targets(months_B, points_BR2, known_BR, torch.tensor(batch.seeds))
     return image_B1HW.contiguous(memory_format=torch.channels_last), male_B, target
+
+
+def first_pictures(run: Run, mixture: Mixture, world: World) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Images and sexes of the first `MEASURED` examples, the same in every process."""
+    for first in range(0, MEASURED, MEASURED_AT_ONCE):
+        image_B1HW, male_B, _ = place(run, mixture.batch(first, MEASURED_AT_ONCE), world)
+        yield image_B1HW, male_B
 
 
 def learning_rate(run: Run, step: int) -> float:

@@ -17,7 +17,7 @@ from carpal.baselines.detector import Detector
 from carpal.baselines.protocol import Prediction, System
 from carpal.data.dataset import Mixture
 from carpal.errors import ConfigError
-from carpal.model import boxes, losses, weights
+from carpal.model import boxes, losses, unfold, weights
 from carpal.model.alanet import ALANet, Output
 from carpal.model.resnet import ResNet50
 from carpal.training.config import Run, resolve
@@ -38,12 +38,17 @@ def build(run: Run, mixture: Mixture) -> Network:
         _start_system(run, model)
     elif run.start:
         path = resolve(run.start)
-        tensors = weights.read_tensors(path)
+        tensors = unfold.state_of(path, model) if is_folded(run) else weights.read_tensors(path)
         if "mlp.0.weight" in tensors:
             weights.take_matching(model, tensors)
         else:
             weights.load_imagenet(model.trunk, path)
     return model
+
+
+def is_folded(run: Run) -> bool:
+    """Whether a run starts from an exported file, whose batch norms are folded away (`model.unfold`)."""
+    return run.start.endswith(".onnx")
 
 
 def _start_system(run: Run, model: System) -> None:
