@@ -69,8 +69,8 @@ def test_a_result_is_delivered_once_the_archive_has_committed_to_it(
         assert archive.received == {FIRST: 1, SECOND: 1}
         assert sorted(uid for _, uids in archive.asked for uid in uids) == [FIRST, SECOND]
         assert Outbox(node.jobs).counts() == {"waiting": 0, "uncommitted": 0, "sent": 2, "dead": 0}
-        page = node.metrics.render(node.gauges())
         assert kit.wait_for(lambda: len(audited(node, "delivered")) == 2)
+        page = node.metrics.render(node.gauges())  # what is counted was counted before it was audited
         assert {line["commitment"] for line in audited(node, "delivered")} == {uid for uid, _ in archive.asked}
         assert [len(audited(node, event)) for event in ("stored", "commitment-requested")] == [2, len(archive.asked)]
     assert 'carpal_commitments_total{destination="pacs",outcome="held"} 2' in page

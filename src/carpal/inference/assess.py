@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,14 @@ def choose_sex(radiograph: Radiograph, stated: Sex | None) -> Sex:
     return sex
 
 
+class Examined(NamedTuple):
+    """An assessment, with what the network read and answered; None where the picture itself was refused."""
+
+    assessment: Assessment
+    reading: Reading | None = None
+    stand: Stand | None = None
+
+
 def assess(
     radiograph: Radiograph,
     sex: Sex,
@@ -84,19 +92,34 @@ def assess(
     `one_hand` says that two hands were looked for already. `as_it_came` does not look for the hand to bring it upright:
     networks with and without regions are then compared on the same pictures.
     """
+    switches = {"may_refuse": may_refuse, "one_hand": one_hand, "as_it_came": as_it_came}
+    return examine(radiograph, sex, engine, boxes_original_R4, **switches).assessment
+
+
+def examine(
+    radiograph: Radiograph,
+    sex: Sex,
+    engine: Engine,
+    boxes_original_R4: NDArray[np.float64] | None = None,
+    *,
+    may_refuse: bool = True,
+    one_hand: bool = False,
+    as_it_came: bool = False,
+) -> Examined:
+    """`assess`, with the network's own answer beside the assessment."""
     refused = _refuse_picture(radiograph, engine, one_hand) if may_refuse else None
     if refused is not None:
-        return _refused(radiograph, sex, engine, refused)
+        return Examined(_refused(radiograph, sex, engine, refused))
     prepared = preprocess(radiograph.pixels_HW, engine.long_side)
     given_R4 = None if boxes_original_R4 is None else prepared.geometry.to_prepared(boxes_original_R4)
     male = sex is Sex.MALE
     reading, stand = read_views(engine, prepared.grey_HW, male, given_R4, radiograph.pixels_HW, as_it_came)
     refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
     if refused is not None:
-        return _refused(radiograph, sex, engine, refused)
+        return Examined(_refused(radiograph, sex, engine, refused), reading, stand)
     regions = _regions(reading, prepared.geometry, radiograph.pixels_HW.shape)
     stood = _stood(stand, prepared.grey_HW.shape)
-    return Assessment(
+    assessment = Assessment(
         image=radiograph.source,
         sex=sex,
         months=_inside(reading.months),
@@ -106,6 +129,7 @@ def assess(
         interval=_interval(engine, sex, reading),
         warnings=(*radiograph.warnings, *stood, *_warnings(radiograph, sex, prepared, reading, regions)),
     )
+    return Examined(assessment, reading, stand)
 
 
 def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:

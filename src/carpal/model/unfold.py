@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from carpal.errors import BackendError, WeightsError
 
 PREFIX, HALF, FOLDED = "network.", ".half", ".weight_bias"
-NORMS: Final = (nn.BatchNorm2d,)
+NORM: Final = nn.BatchNorm2d
 
 
 def state_of(path: Path, network: nn.Module) -> dict[str, Tensor]:
@@ -30,18 +30,20 @@ def state_of(path: Path, network: nn.Module) -> dict[str, Tensor]:
     Raises WeightsError where the file is no export of a network like this one.
     """
     graph = _open(path).graph
-    found = {_name(each.name): each for each in graph.initializer}
+    found, dropped = {_name(each.name): each for each in graph.initializer}, _dropped_biases(graph)
     state: dict[str, Tensor] = {}
     for name, wanted in network.state_dict().items():
-        initializer = found.get(name) or _transposed(graph, found, name) or _shared_bias(graph, found, name)
+        initializer = found.get(name) or _transposed(graph, found, name)
         if initializer is not None:
             state[name] = _tensor(initializer, wanted)
+        elif name in dropped:
+            state[name] = torch.zeros_like(wanted)
     for convolution, norm in _folded_pairs(network):
         bias = found.get(f"{convolution}{FOLDED}")
         if bias is None:
             continue
         module = network.get_submodule(norm)
-        assert isinstance(module, NORMS)
+        assert isinstance(module, NORM)
         state[f"{norm}.bias"] = _tensor(bias, module.bias)
         state[f"{norm}.weight"] = torch.ones_like(module.weight)
         state[f"{norm}.running_mean"] = torch.zeros_like(module.bias)
@@ -54,7 +56,7 @@ def state_of(path: Path, network: nn.Module) -> dict[str, Tensor]:
 @torch.no_grad()
 def measure_norms(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> None:
     """Gives every batch norm the statistics of `batches` (the arguments of `network`); its answers stay the same."""
-    norms = [module for module in network.modules() if isinstance(module, NORMS)]
+    norms = [module for module in network.modules() if isinstance(module, NORM)]
     sums: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -77,7 +79,7 @@ def measure_norms(network: nn.Module, batches: Iterable[tuple[Tensor, ...]]) -> 
 
 def _restate(norm: nn.Module, count_C: Tensor, sum_C: Tensor, squares_C: Tensor) -> None:
     """New running statistics for a norm, and the scale and shift with which it still does what it did."""
-    assert isinstance(norm, NORMS)
+    assert isinstance(norm, NORM)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     mean_C = sum_C / count_C
@@ -121,17 +123,11 @@ def _transposed(graph: Any, found: dict[str, Any], name: str) -> Any | None:
     return None
 
 
-def _shared_bias(graph: Any, found: dict[str, Any], name: str) -> Any | None:
-    """A convolution's bias that equals another constant of the file and so stands under that one's name."""
-    layer, _, kind = name.rpartition(".")
-    if kind != "bias" or f"{layer}.weight" not in found:
-        return None
+def _dropped_biases(graph: Any) -> set[str]:
+    """The convolutions' biases that the exporter dropped because they are zero."""
     sources = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        is_convolution = node.op_type == "Conv" and len(node.input) == 3
-        if is_convolution and _name(_uncast(sources, node.input[1])) == f"{layer}.weight":
-            return found.get(_name(_uncast(sources, node.input[2])))
-    return None
+    bare = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 2]
+    return {f"{_name(_uncast(sources, node.input[1])).removesuffix('.weight')}.bias" for node in bare}
 
 
 def _uncast(sources: dict[str, Any], name: str) -> str:
@@ -158,7 +154,7 @@ def _folded_pairs(network: nn.Module) -> list[tuple[str, str]]:
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             convolution = name
-        elif isinstance(module, NORMS) and convolution:
+        elif isinstance(module, NORM) and convolution:
             pairs.append((convolution, name))
             convolution = ""
     return pairs
