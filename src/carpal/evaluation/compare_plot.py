@@ -15,13 +15,13 @@ OURS, PAPER = "#0072b2", "#d55e00"
 
 
 def forest(table: Sequence[Row], path: Path) -> None:
-    """Rows from the best MAE to the worst; the labels' noise floor as a band. A PNG at `path`."""
+    """Rows from the best MAE to the worst; the labels' noise floors as bands. A PNG at `path`."""
     ordered = sorted(table, key=lambda row: row.mae)
     figure, axes = _figure(8.0, 1.8 + 0.42 * len(ordered))
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
     axes.grid(axis="y", visible=False)
-    low, high = NOISE_FLOOR.floor_mae
-    axes.axvspan(low, high, color=INK, alpha=0.12, linewidth=0, label="noise floor of the labels")
+    axes.axvspan(*NOISE_FLOOR.floor_mae, color=INK, alpha=0.25, linewidth=0, label="noise floor, mean of six readers")
+    axes.axvspan(*NOISE_FLOOR.single_report_mae, color=INK, alpha=0.1, linewidth=0, label="noise floor, one report")
     places = np.arange(len(ordered))
     mae = np.array([row.mae for row in ordered])
     ends = np.array([row.ci95 for row in ordered]).reshape(-1, 2)
@@ -39,5 +39,5 @@ def forest(table: Sequence[Row], path: Path) -> None:
     axes.set(xlabel="Mean absolute error (months)", xlim=(0, max(float(ends.max()), 8.0) * 1.08))
     count = len(ordered[0].absolute_N)
     _title(axes, "Systems on the same hands", f"n = {count}; pale dots are single training runs")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False, ncols=3, labelcolor=FAINT)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2, labelcolor=FAINT)
     figure.savefig(path)
