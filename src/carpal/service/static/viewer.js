@@ -168,7 +168,7 @@ function freePlace(x1, y1, x2, y2, wide, font, taken) {
     [x1 + 3, y2 + font + 1],
     [x2 + 4, (y1 + y2 + font) / 2],
     [x1 - wide - 4, (y1 + y2 + font) / 2],
-  ];
+  ].map(([x, y]) => [Math.max(2, Math.min(x, stage.clientWidth - wide)), y]); // whole, wherever the box lies
   const covers = ([x, y], other) => Math.abs(x - other[0]) < wide && Math.abs(y - other[1]) < font + 2;
   const place = places.find((each) => !taken.some((other) => covers(each, other))) ?? places[0];
   taken.push(place);
