@@ -22,7 +22,7 @@ from carpal.data.keypoints import Annotation
 from carpal.data.prepare import Sample, prepare
 from carpal.data.synthetic import draw_hand
 from carpal.errors import ConfigError
-from carpal.model import losses, unfold, weights
+from carpal.model import losses, weights
 from carpal.model.alanet import ALANet, ModelConfig
 from carpal.training import augment, checkpoint, config, distributed, log, loop, recipes
 from carpal.training.config import Augment, Data, Optim, Run, Schedule
@@ -271,23 +271,6 @@ def test_a_run_starts_from_weights_of_ours_or_of_imagenet(stores: dict[str, str]
     trunk = loop.build(replace(run, start=str(tmp_path / "imagenet.safetensors")), mixture).trunk
     assert torch.equal(trunk.layer3[0].conv1.weight, donor.trunk.layer3[0].conv1.weight)
     assert not torch.equal(trunk.layer4[0].conv1.weight, donor.trunk.layer4[0].conv1.weight)
-
-
-def test_a_run_goes_on_from_an_exported_file(stores: dict[str, str], tiny_onnx: Path, tmp_path: Path) -> None:
-    """Its norms are given back with statistics of the run's own hands, and its sidecar is named as the ancestor."""
-    model = ModelConfig(width=8, long_side=SIDE, box_size=16, roi_features=32)
-    run = replace(tiny_run(stores["full"], steps=1, model=model, lr=1e-9), start=str(tiny_onnx))
-    path = loop.train(run, tmp_path)
-    network, sidecar = weights.load(path)
-    assert sidecar["training"]["started_from"]["sha256"] == weights.sha256(tiny_onnx)
-    norm = network.trunk.layer2[0].bn1
-    assert norm.running_var.min() >= 0
-    assert norm.running_var.std() > 1e-4, "a norm that does nothing has a variance of one everywhere"
-    folded = unfold.state_of(tiny_onnx, network)
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    torch.testing.assert_close(
-        norm.bias - scale * norm.running_mean, folded["trunk.layer2.0.bn1.bias"], atol=0.1, rtol=0.1
-    )
 
 
 def test_a_new_network_predicts_the_mean_age_of_its_hands(stores: dict[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from carpal.data.prepare import Sample, prepare
 from carpal.errors import WeightsError
 
 torch = pytest.importorskip("torch")
@@ -18,8 +19,10 @@ pytest.importorskip("onnx")
 from carpal.inference.eager import Deployed, run_eager  # noqa: E402 (needs torch)
 from carpal.inference.info import read_info  # noqa: E402
 from carpal.inference.onnx_runtime import OnnxEngine  # noqa: E402
-from carpal.model import unfold  # noqa: E402
+from carpal.model import unfold, weights  # noqa: E402
 from carpal.model.alanet import ALANet, ModelConfig  # noqa: E402
+from carpal.training import loop  # noqa: E402
+from carpal.training.config import Data, Optim, Run, Schedule  # noqa: E402
 
 
 def unfolded(path: Path) -> Any:
@@ -60,8 +63,9 @@ def test_measured_norms_change_no_answer_and_fit_the_batch(tiny_onnx: Path, imag
     assert not network.training
     for one, other in zip(before, answers(network, images_B1HW), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-3)
-    wanted_BF = network(images, male).features_BF
-    measured_BF, plain_BF = (each.train()(images, male).features_BF for each in (network, plain))
+    with torch.no_grad():
+        wanted_BF = network(images, male).features_BF
+        measured_BF, plain_BF = (each.train()(images, male).features_BF for each in (network, plain))
     assert float((plain_BF - wanted_BF).abs().mean()) > 10 * float((measured_BF - wanted_BF).abs().mean())
 
 
@@ -75,3 +79,24 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no network at all")
     with pytest.raises(WeightsError, match=r"weights\.onnx is no readable ONNX file"):
         unfold.state_of(path, torch.nn.Linear(1, 1))
+
+
+def test_a_run_goes_on_from_it(tiny_onnx: Path, hand_png: Path, tmp_path: Path) -> None:
+    """Its norms are given back with statistics of the run's own hands, and its sidecar is named as the ancestor."""
+    samples = [Sample(f"h{months}", "hand.png", hand_png.read_bytes, months, False) for months in (100.0, 120.0, 140.0)]
+    prepare(samples, tmp_path / "store", 128)
+    run = Run(
+        name="on",
+        model=ModelConfig(width=8, long_side=128, box_size=16, roi_features=32),
+        data=Data(stores=(str(tmp_path / "store"),)),
+        optim=Optim(lr=1e-9, batch=2),
+        schedule=Schedule(steps=1),
+        start=str(tiny_onnx),
+    )
+    network, sidecar = weights.load(loop.train(run, tmp_path / "run"))
+    assert sidecar["training"]["started_from"]["sha256"] == weights.sha256(tiny_onnx)
+    norm = network.trunk.layer2[0].bn1
+    assert norm.running_var.std() > 1e-4, "a norm that does nothing has a variance of one everywhere"
+    scale_C = norm.weight / (norm.running_var + norm.eps).sqrt()
+    folded_C = unfold.state_of(tiny_onnx, network)["trunk.layer2.0.bn1.bias"]
+    torch.testing.assert_close(norm.bias - scale_C * norm.running_mean, folded_C, atol=0.1, rtol=0.1)
