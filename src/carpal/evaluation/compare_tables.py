@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from carpal.data.tables import few
 from carpal.evaluation import age, compare
 from carpal.evaluation.compare import REFERENCE, ROWS, Against, Evaluation, Row
 
@@ -154,11 +153,11 @@ def _words(table: Sequence[Row], versus: dict[str, Against]) -> list[str]:
         "Worse than ALA-Net": [a for a in versus.values() if a.separated and a.difference > 0],
         "Not told apart from ALA-Net": [a for a in versus.values() if not a.separated],
     }
-    said = "; ".join(f"{kind}: {', '.join(ROWS[a.name].title for a in some)}" for kind, some in kinds.items() if some)
+    said = ". ".join(f"{kind}: {', '.join(ROWS[a.name].title for a in some)}" for kind, some in kinds.items() if some)
     single = [ROWS[row.name].title for row in table if len(row.runs) == 1]
     notes = [f"{said}. Paired bootstrap over {count} hands, Holm's correction, alpha {compare.ALPHA:g}."]
     if single:
-        notes.append(f"One training run only, so that its own chance is not in the interval: {few(single)}.")
+        notes.append(f"One training run only, so that its own chance is not in the interval: {', '.join(single)}.")
     return notes
 
 
