@@ -47,11 +47,12 @@ def images_B1HW(drawn_hand: Any) -> Any:
 
 def test_it_answers_as_the_file_does(tiny_onnx: Path, images_B1HW: Any) -> None:
     network, engine = unfolded(tiny_onnx), OnnxEngine(read_info(tiny_onnx))
-    months_B, _, boxes_BR4, *_ = answers(network, images_B1HW)
+    months_B, _, boxes_BR4, _, region_months_BR, _ = answers(network, images_B1HW)
     for i, male in enumerate((False, True)):
         reading = engine.run(images_B1HW[i, 0], male)
         assert months_B[i] == pytest.approx(reading.months, abs=1e-3)
         np.testing.assert_allclose(boxes_BR4[i], reading.boxes_R4, atol=1e-2)
+        np.testing.assert_allclose(region_months_BR[i], reading.region_months_R, atol=1e-2)
 
 
 def test_measured_norms_change_no_answer_and_fit_the_batch(tiny_onnx: Path, images_B1HW: Any) -> None:

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from carpal.errors import BackendError, WeightsError
@@ -30,12 +29,14 @@ def state_of(path: Path, network: nn.Module) -> dict[str, Tensor]:
     Raises WeightsError where the file is no export of a network like this one.
     """
     graph = _open(path).graph
-    found, dropped = {_name(each.name): each for each in graph.initializer}, _dropped_biases(graph)
+    found = {_name(each.name): _tensor(each) for each in graph.initializer}
+    renamed, dropped = _transposed(graph), _dropped_biases(graph)
     state: dict[str, Tensor] = {}
     for name, wanted in network.state_dict().items():
-        initializer = found.get(name) or _transposed(graph, found, name)
-        if initializer is not None:
-            state[name] = _tensor(initializer, wanted)
+        if name in found:
+            state[name] = found[name]
+        elif renamed.get(name) in found:
+            state[name] = found[renamed[name]].T.contiguous()
         elif name in dropped:
             state[name] = torch.zeros_like(wanted)
     for convolution, norm in _folded_pairs(network):
@@ -44,7 +45,7 @@ def state_of(path: Path, network: nn.Module) -> dict[str, Tensor]:
             continue
         module = network.get_submodule(norm)
         assert isinstance(module, NORM)
-        state[f"{norm}.bias"] = _tensor(bias, module.bias)
+        state[f"{norm}.bias"] = bias
         state[f"{norm}.weight"] = torch.ones_like(module.weight)
         state[f"{norm}.running_mean"] = torch.zeros_like(module.bias)
         state[f"{norm}.running_var"] = torch.full_like(module.bias, 1 - module.eps)
@@ -107,27 +108,34 @@ def _name(stored: str) -> str:
     return stored.removeprefix(PREFIX).removesuffix(HALF)
 
 
-def _transposed(graph: Any, found: dict[str, Any], name: str) -> Any | None:
-    """A linear layer's weight that the exporter transposed and renamed: the product to which its bias is added."""
-    layer, _, kind = name.rpartition(".")
-    if kind != "weight" or f"{layer}.bias" not in found:
-        return None
-    sources = {output: node for node in graph.node for output in node.output}
+def _transposed(graph: Any) -> dict[str, str]:
+    """Linear layers' weights that the exporter transposed and renamed, with the names that they have now.
+
+    Such a layer is a product of the weight and an addition of the bias, which kept its name.
+    """
+    sources = _sources(graph)
+    found = {}
     for node in graph.node:
-        if node.op_type != "Add" or f"{layer}.bias" not in map(_name, node.input):
+        if node.op_type != "Add":
             continue
-        for given in node.input:
-            product = sources.get(given)
-            if product is not None and product.op_type == "MatMul":
-                return found.get(_name(_uncast(sources, product.input[1])))
-    return None
+        biases = [name for name in map(_name, node.input) if name.endswith(".bias")]
+        products = [sources[given] for given in node.input if given in sources and sources[given].op_type == "MatMul"]
+        if len(biases) == len(products) == 1:
+            weight = f"{biases[0].removesuffix('.bias')}.weight"
+            found[weight] = _name(_uncast(sources, products[0].input[1]))
+    return found
 
 
 def _dropped_biases(graph: Any) -> set[str]:
     """The convolutions' biases that the exporter dropped because they are zero."""
-    sources = {output: node for node in graph.node for output in node.output}
+    sources = _sources(graph)
     bare = [node for node in graph.node if node.op_type == "Conv" and len(node.input) == 2]
     return {f"{_name(_uncast(sources, node.input[1])).removesuffix('.weight')}.bias" for node in bare}
+
+
+def _sources(graph: Any) -> dict[str, Any]:
+    """The node that makes each value."""
+    return {output: node for node in graph.node for output in node.output}
 
 
 def _uncast(sources: dict[str, Any], name: str) -> str:
@@ -135,13 +143,10 @@ def _uncast(sources: dict[str, Any], name: str) -> str:
     return str(node.input[0]) if node is not None and node.op_type == "Cast" else name
 
 
-def _tensor(initializer: Any, wanted: Tensor) -> Tensor:
+def _tensor(initializer: Any) -> Tensor:
     from onnx import numpy_helper
 
-    values: NDArray[Any] = np.asarray(numpy_helper.to_array(initializer), np.float32)
-    if values.shape != tuple(wanted.shape) and values.T.shape == tuple(wanted.shape):
-        values = values.T
-    return torch.from_numpy(values.copy())
+    return torch.from_numpy(np.array(numpy_helper.to_array(initializer), np.float32))
 
 
 def _folded_pairs(network: nn.Module) -> list[tuple[str, str]]:
