@@ -23,20 +23,7 @@ ABLATIONS = ("alanet", "resnet50", "local", "patch")
 DETECTOR = "vanilla_rpn"
 WITH_DETECTOR = ("iglovikov", "bonet")
 WITH_RESNET = ("larson", "prsnet", "arcnn", *ABLATIONS, DETECTOR)
-ALL = (
-    "alanet",
-    *WITH_DETECTOR,
-    "local",
-    "patch",
-    "larson",
-    "ren",
-    "prsnet",
-    "arcnn",
-    "convnext",
-    "resnet50",
-    "deeplasia",
-    DETECTOR,
-)
+ALL = ("alanet", *SYSTEMS, "resnet50", "local", "patch", DETECTOR)
 BUDGET = {
     "optim.lr": "1e-3",
     "optim.batch": "32",
@@ -59,6 +46,8 @@ def main() -> int:
     options = parse()
     runs = [(name, seed) for name in options.only or ALL for seed in seeds_of(name, options.seeds)]
     first = [run for run in runs if run[0] == "alanet"]  # others take its detector
+    if options.jobs > 1:  # each command gets its share of the cores; alone, it chooses for itself
+        os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // options.jobs))
     with ThreadPoolExecutor(options.jobs) as pool:
         for stage, part in ((train, first), (train, [run for run in runs if run not in first]), (judge, runs)):
             list(pool.map(lambda run, stage=stage: stage(options, *run), part))
@@ -114,7 +103,7 @@ def train(options: argparse.Namespace, name: str, seed: int) -> None:
     """Trains a system, or goes on with it."""
     run, weights = places(options, name, seed)
     if not weights.is_file():
-        carpal(training(options, name, seed, run), threads(options))
+        carpal(training(options, name, seed, run))
 
 
 def judge(options: argparse.Namespace, name: str, seed: int) -> None:
@@ -126,15 +115,10 @@ def judge(options: argparse.Namespace, name: str, seed: int) -> None:
         return
     if not exported.is_file():
         exported.parent.mkdir(parents=True, exist_ok=True)
-        carpal(["export", str(run), "--out", str(exported), "--name", name], threads(options))
+        carpal(["export", str(run), "--out", str(exported), "--name", name])
     evaluate(options, out, exported, "onnx")
     if name in WITH_DETECTOR:
         evaluate(options, out.with_name(f"{run.name}-given"), weights, "torch", "--given-regions")
-
-
-def threads(options: argparse.Namespace) -> int:
-    """Each job's share of the cores; 0 leaves the choice to PyTorch."""
-    return 0 if options.jobs == 1 else max(1, (os.cpu_count() or 1) // options.jobs)
 
 
 def training(options: argparse.Namespace, name: str, seed: int, run: Path) -> list[str]:
@@ -170,15 +154,14 @@ def evaluate(options: argparse.Namespace, out: Path, weights: Path, backend: str
         return
     words = ["evaluate", "--images", options.images, "--labels", options.labels, "--regions", options.regions]
     words += ["--no-refusal", "--as-it-came", "--weights", str(weights), "--backend", backend, *more]
-    carpal([*words, "--out", str(out)], threads(options))
+    carpal([*words, "--out", str(out)])
 
 
-def carpal(words: list[str], threads: int = 0) -> None:
-    """One command, printed with the time it took, on so many threads. Ends the script where it fails."""
+def carpal(words: list[str]) -> None:
+    """One command, printed with the time it took. Ends the script where it fails."""
     print(f"$ carpal {shlex.join(words)}", flush=True)
     start = time.monotonic()
-    env = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
-    code = subprocess.run([sys.executable, "-m", "carpal", *words], check=False, env=env).returncode
+    code = subprocess.run([sys.executable, "-m", "carpal", *words], check=False).returncode
     print(f"  {words[0]} {words[-1]}: {time.monotonic() - start:.0f} s, exit code {code}", flush=True)
     if code:
         sys.exit(code)

@@ -33,7 +33,7 @@ def commands(bench: Any, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The parsed words of each command, in order; each leaves the file that the script looks for."""
     parsed: list[Any] = []
 
-    def run(words: list[str], check: bool, env: dict[str, str]) -> SimpleNamespace:
+    def run(words: list[str], check: bool) -> SimpleNamespace:
         arguments = build_parser().parse_args(words[3:])
         parsed.append(arguments)
         out = Path(arguments.out)

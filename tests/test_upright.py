@@ -225,7 +225,7 @@ def test_the_pose_comes_from_both_views() -> None:
 def test_as_it_came_no_hand_is_brought_upright() -> None:
     """Two runs, the picture and its mirror image, and the boxes stay where they were found, however the hand lies."""
     there_R4 = hand(40, 0.1)
-    engine = Finder((there_R4, 0.2), (mirror_boxes(there_R4, 96), 0.2))
+    engine = Finder((there_R4, 0.2))
     reading, stand = read_views(engine, picture(), True, as_it_came=True)  # type: ignore[arg-type]
     assert (len(engine.shown), reading.months, stand.place) == (2, (101 + 102) / 2, None)
     assert reading.boxes_R4 is not None

@@ -56,8 +56,12 @@ class Manner(NamedTuple):
     @property
     def words(self) -> list[str]:
         """The switches that differ from the usual."""
-        said = {"--no-refusal": not self.may_refuse, "--given-regions": self.given_regions}
-        return [word for word, on in {**said, "--as-it-came": self.as_it_came}.items() if on]
+        said = {
+            "--no-refusal": not self.may_refuse,
+            "--given-regions": self.given_regions,
+            "--as-it-came": self.as_it_came,
+        }
+        return [word for word, on in said.items() if on]
 
 
 USUAL: Final = Manner()
@@ -230,8 +234,9 @@ def _read(
     try:
         given = reference if manner.given_regions else None
         boxes_R4 = None if given is None else proposals.annotated_boxes(given, radiograph.pixels_HW.shape)
-        switches = {"may_refuse": manner.may_refuse, "as_it_came": manner.as_it_came}
-        assessment = assess(radiograph, sex, engine, boxes_R4, **switches)
+        assessment = assess(
+            radiograph, sex, engine, boxes_R4, may_refuse=manner.may_refuse, as_it_came=manner.as_it_came
+        )
     except InputError as error:
         return Failure("", path.name, error.code, str(error))
     if assessment.refused is not None:

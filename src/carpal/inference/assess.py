@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,14 @@ def choose_sex(radiograph: Radiograph, stated: Sex | None) -> Sex:
     return sex
 
 
+class Switches(TypedDict, total=False):
+    """The keywords of `examine`, for those that pass them on."""
+
+    may_refuse: bool
+    one_hand: bool
+    as_it_came: bool
+
+
 class Examined(NamedTuple):
     """An assessment, with what the network read and answered; None where the picture itself was refused."""
 
@@ -79,10 +87,7 @@ def assess(
     sex: Sex,
     engine: Engine,
     boxes_original_R4: NDArray[np.float64] | None = None,
-    *,
-    may_refuse: bool = True,
-    one_hand: bool = False,
-    as_it_came: bool = False,
+    **switches: Unpack[Switches],
 ) -> Assessment:
     """The bone age of one radiograph and its 17 regions in original pixels, or a refusal and no age at all.
 
@@ -92,7 +97,6 @@ def assess(
     `one_hand` says that two hands were looked for already. `as_it_came` does not look for the hand to bring it upright:
     networks with and without regions are then compared on the same pictures.
     """
-    switches = {"may_refuse": may_refuse, "one_hand": one_hand, "as_it_came": as_it_came}
     return examine(radiograph, sex, engine, boxes_original_R4, **switches).assessment
 
 
