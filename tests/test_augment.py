@@ -11,15 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from carpal.training import augment
-from carpal.training.augment import Picture
+from carpal.training import augment, degrade
+from carpal.training.augment import Draws, Picture
 from carpal.training.config import Augment
 
 NEUTRAL = Augment(flip=0.0, scale=0.0)
 STRONG = Augment(flip=0.5, scale=0.2, rotate=25.0, shift=0.05)
 CANVAS = (96, 80)
 SEEDS = st.integers(0, 2**63 - 1)
-MIRROR, SCALE, ANGLE, SHIFT_X, SHIFT_Y, GAMMA, CONTRAST, BRIGHTNESS = range(8)
 
 
 def picture(points_R2: list[tuple[float, float]], size: tuple[int, int] = (90, 70), padded: int = 0) -> Picture:
@@ -35,6 +34,15 @@ def picture(points_R2: list[tuple[float, float]], size: tuple[int, int] = (90, 7
 
 def stack(pictures: list[Picture]) -> Picture:
     return Picture(*(torch.cat(list(tensors)) for tensors in zip(*pictures, strict=True)))
+
+
+def draw(seed: int, setting: Augment) -> Draws:
+    """One example's draws, of one number each."""
+    return augment.draw([seed], setting)
+
+
+def the_map(size: tuple[int, int], canvas: tuple[int, int], draws: Draws) -> Tensor:
+    return augment._matrices(torch.tensor([size]), canvas, draws)[0]
 
 
 def centroid(grey_HW: Tensor) -> tuple[float, float]:
@@ -114,37 +122,37 @@ def test_the_same_seed_gives_the_same_picture_whatever_the_batch() -> None:
     assert float((other - images[:1]).abs().max()) > 1
 
 
-def slow_point(x: float, y: float, size: tuple[int, int], canvas: tuple[int, int], draw: list[float]) -> complex:
+def slow_point(x: float, y: float, size: tuple[int, int], canvas: tuple[int, int], draws: Draws) -> complex:
     """The same map with complex numbers, one operation after the other."""
+    mirror, scale, radians, shift_x, shift_y = (float(each) for each in draws[:5])
     about_middle = complex(x - size[1] / 2, y - size[0] / 2)
-    mirrored = complex(about_middle.real * draw[MIRROR], about_middle.imag)
+    mirrored = complex(about_middle.real * mirror, about_middle.imag)
     fitted = mirrored * min(canvas[0] / size[0], canvas[1] / size[1])
-    turned = fitted * draw[SCALE] * cmath.exp(1j * draw[ANGLE])
-    return turned + complex(canvas[1] * (0.5 + draw[SHIFT_X]), canvas[0] * (0.5 + draw[SHIFT_Y]))
+    turned = fitted * scale * cmath.exp(1j * radians)
+    return turned + complex(canvas[1] * (0.5 + shift_x), canvas[0] * (0.5 + shift_y))
 
 
 @settings(deadline=None)
 @given(SEEDS, st.floats(0, 70), st.floats(0, 90))
 def test_the_map_equals_its_slow_twin(seed: int, x: float, y: float) -> None:
-    draw, size = augment._draw(seed, STRONG), (90, 70)
-    matrix_23 = augment._matrix(torch.tensor(size), CANVAS, draw)
-    got = matrix_23 @ torch.tensor([x, y, 1.0])
-    assert complex(*got.tolist()) == pytest.approx(slow_point(x, y, size, CANVAS, draw), abs=1e-3)
+    draws, size = draw(seed, STRONG), (90, 70)
+    got = the_map(size, CANVAS, draws) @ torch.tensor([x, y, 1.0], dtype=torch.float64)
+    assert complex(*got.tolist()) == pytest.approx(slow_point(x, y, size, CANVAS, draws), abs=1e-9)
 
 
 @settings(deadline=None)
 @given(SEEDS, st.floats(0, 70), st.floats(0, 90))
 def test_mirroring_the_map_is_mirroring_the_picture(seed: int, x: float, y: float) -> None:
     """A point keeps its place in the list, so its name: MCP1 of the mirrored hand is where the mirrored thumb is."""
-    draw, size = augment._draw(seed, STRONG), torch.tensor((90, 70))
-    flipped = [-draw[MIRROR], *draw[1:]]
-    left = augment._matrix(size, CANVAS, flipped) @ torch.tensor([x, y, 1.0])
-    right = augment._matrix(size, CANVAS, draw) @ torch.tensor([70 - x, y, 1.0])
-    torch.testing.assert_close(left, right, atol=1e-3, rtol=0)
-    linear_22 = augment._matrix(size, CANVAS, draw)[:, :2]
-    assert math.copysign(1, torch.linalg.det(linear_22)) == draw[MIRROR]
+    draws, size = draw(seed, STRONG), (90, 70)
+    flipped = draws._replace(mirror_B=-draws.mirror_B)
+    left = the_map(size, CANVAS, flipped) @ torch.tensor([x, y, 1.0], dtype=torch.float64)
+    right = the_map(size, CANVAS, draws) @ torch.tensor([70 - x, y, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(left, right)
+    linear_22 = the_map(size, CANVAS, draws)[:, :2]
+    assert math.copysign(1, torch.linalg.det(linear_22)) == float(draws.mirror_B)
     lengths = linear_22.norm(dim=0)
-    assert float(lengths[0]) == pytest.approx(float(lengths[1]), rel=1e-5), "no shear: a box stays a square"
+    assert float(lengths[0]) == pytest.approx(float(lengths[1])), "no shear: a box stays a square"
 
 
 def slow_sample(grey_HW: Tensor, x: float, y: float) -> float:
@@ -166,7 +174,7 @@ def test_the_picture_equals_its_slow_twin() -> None:
     for seed in range(4):
         image = augment.apply(source, [seed], STRONG, canvas)[0][0, 0]
         matrix_33 = torch.eye(3)
-        matrix_33[:2] = augment._matrix(torch.tensor(size), canvas, augment._draw(seed, STRONG))
+        matrix_33[:2] = the_map(size, canvas, draw(seed, STRONG))
         back_33 = torch.linalg.inv(matrix_33)
         for row in range(canvas[0]):
             for column in range(canvas[1]):
@@ -177,21 +185,25 @@ def test_the_picture_equals_its_slow_twin() -> None:
 @settings(deadline=None)
 @given(SEEDS)
 def test_draws_stay_within_their_settings(seed: int) -> None:
-    draw = augment._draw(seed, Augment(flip=0.5, scale=0.2, rotate=20, shift=0.1, intensity=0.3))
-    assert draw[MIRROR] in (-1, 1)
-    assert 0.8 <= draw[SCALE] <= 1.2
-    assert abs(draw[ANGLE]) <= math.radians(20)
-    assert max(abs(draw[SHIFT_X]), abs(draw[SHIFT_Y])) <= 0.1
-    assert 2**-0.3 <= draw[GAMMA] <= 2**0.3
-    assert 0.7 <= draw[CONTRAST] <= 1.3
-    assert abs(draw[BRIGHTNESS]) <= 0.15
-    assert augment._draw(seed, NEUTRAL) == [1, 1, 0, 0, 0, 1, 1, 0]
+    setting = Augment(flip=0.5, scale=0.2, rotate=20, shift=0.1, intensity=0.3, coarse=0.5, blur=0.8, jpeg=0.5, noise=2)
+    got = Draws(*(float(each) for each in draw(seed, setting)))  # type: ignore[arg-type]
+    assert got.mirror_B in (-1, 1)
+    assert 0.8 <= got.scale_B <= 1.2
+    assert abs(got.radians_B) <= math.radians(20)
+    assert max(abs(got.shift_x_B), abs(got.shift_y_B)) <= 0.1
+    assert 2**-0.3 <= got.gamma_B <= 2**0.3
+    assert 0.7 <= got.contrast_B <= 1.3
+    assert abs(got.brightness_B) <= 0.15
+    assert 1 <= got.coarse_B <= degrade.COARSEST
+    assert 0 <= got.blur_B <= 0.8
+    assert got.jpeg_B == 100 or degrade.QUALITIES[0] <= got.jpeg_B <= degrade.QUALITIES[1]
+    assert 0 <= got.noise_B <= 2
+    assert [float(each) for each in draw(seed, NEUTRAL)[:-1]] == [1, 1, 0, 0, 0, 1, 1, 0, 1, 0, 100, 0]
 
 
 @pytest.mark.parametrize(("chance", "low", "high"), [(0.0, 0, 0), (0.5, 160, 240), (1.0, 400, 400)])
 def test_flips_come_as_often_as_asked(chance: float, low: int, high: int) -> None:
-    draws = [augment._draw(seed, Augment(flip=chance)) for seed in range(400)]
-    assert low <= sum(draw[MIRROR] < 0 for draw in draws) <= high
+    assert low <= int((augment.draw(list(range(400)), Augment(flip=chance)).mirror_B < 0).sum()) <= high
 
 
 def test_intensity_keeps_black_black_and_the_order_of_greys() -> None:

@@ -91,7 +91,8 @@ def step_once(run: Run, step: int = 0) -> tuple[ALANet, torch.optim.Optimizer, d
     mixture = loop.open_mixture(run)
     model = loop.build(run, mixture)
     optimiser = loop.build_optimiser(run, model)
-    return model, optimiser, loop.train_step(run, step, model, optimiser, mixture, ALONE)
+    batches = loop.micro_batches(run, mixture, ALONE, step)
+    return model, optimiser, loop.train_step(run, step, model, optimiser, batches, ALONE)
 
 
 def test_the_loss_falls_and_everything_is_written(stores: dict[str, str], tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_move(stores: dict[str
         model.mlp[0].bias[0] = float("nan")
     before = model.rpn.conv.weight.clone()
     with pytest.raises(loop.Diverged, match=r"loss is nan at step 2: lower optim\.lr"):
-        loop.train_step(run, 2, model, optimiser, mixture, ALONE)
+        loop.train_step(run, 2, model, optimiser, loop.micro_batches(run, mixture, ALONE, 2), ALONE)
     assert torch.equal(model.rpn.conv.weight, before)
 
 
@@ -286,7 +287,7 @@ def test_what_cannot_be_trained_is_said() -> None:
     with pytest.raises(ConfigError, match=r"data\.repeats has 1 numbers for 2 stores"):
         loop.open_mixture(Run(data=Data(("a", "b"), (2.0,))))
     with pytest.raises(ConfigError, match=r"optim\.batch is 32; it must be a multiple of the 3 processes"):
-        loop.micro_batches(Run(), 0, None, World(0, 3, torch.device("cpu")))  # type: ignore[arg-type]
+        loop.micro_batches(Run(), None, World(0, 3, torch.device("cpu")), 0)  # type: ignore[arg-type]
 
 
 def test_targets_are_on_the_canvas_with_the_place_seeds(stores: dict[str, str]) -> None:

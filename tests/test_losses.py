@@ -106,10 +106,11 @@ def test_the_rpn_terms_are_means_over_the_annotated() -> None:
     assert output.rpn is not None
     each = []
     for i in ANNOTATED:
-        truth_R4 = boxes.centred(target.points_BR2[i], SIZE)
-        generator = torch.Generator().manual_seed(int(target.seeds_B[i]))
-        asked = rpn.assign(output.rpn.anchors_A4, truth_R4, target.known_BR[i], generator)
-        each.append(rpn.loss(output.rpn.logits_BAR[i].float(), output.rpn.deltas_BAR4[i].float(), asked))
+        truth_1R4 = boxes.centred(target.points_BR2[i : i + 1], SIZE)
+        known_1R, seeds_1 = target.known_BR[i : i + 1], target.seeds_B[i : i + 1]
+        asked = rpn.assign(output.rpn.anchors_A4, truth_1R4, known_1R, seeds_1)
+        logits_1AR, deltas_1AR4 = (t[i : i + 1].float() for t in (output.rpn.logits_BAR, output.rpn.deltas_BAR4))
+        each.append(rpn.loss(logits_1AR, deltas_1AR4, asked))
     terms = total(output, target)
     assert terms["rpn_objectness"] == pytest.approx(mean([float(e[0]) for e in each]), rel=1e-6)
     assert terms["rpn_box"] == pytest.approx(mean([float(e[1]) for e in each]), rel=1e-6)

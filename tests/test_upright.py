@@ -24,6 +24,8 @@ class Finder:
     Boxes are told in pixels of the picture it is shown, which has a margin only where `MARGIN_4` says so.
     """
 
+    long_side = SIDE
+
     def __init__(self, *hands: tuple[np.ndarray, float]) -> None:
         self.hands, self.shown, self.given = list(hands), [], []  # type: ignore[var-annotated]
 
@@ -148,6 +150,19 @@ def test_a_store_holds_the_picture_that_is_read_and_the_points_on_it() -> None:
     middle_R = stand.place.points(moved_R3[known_R, 0] + 1j * moved_R3[known_R, 1])
     wanted_R = points_R3[known_R, 0] + 1j * points_R3[known_R, 1]
     np.testing.assert_allclose(middle_R, wanted_R, atol=1e-3)
+
+
+def test_a_store_may_be_larger_than_what_the_network_reads() -> None:
+    """The hand is found at the network's size; the same points lie on a picture twice as large at twice the place."""
+    original_HW, points_R3 = picture((256, 192)), np.ones((17, 3), np.float32)
+    points_R3[:, :2] = (hand(5, 0.2)[:, :2] + hand(5, 0.2)[:, 2:]) / 2
+    told = (hand(5, 0.2), 0.9), (hand(), 0.9)
+    _, small_R3 = bring(Finder(*told), original_HW, preprocess(original_HW, SIDE), points_R3)  # type: ignore[arg-type]
+    points_R3[:, :2] *= 2
+    large_HW, large_R3 = bring(Finder(*told), original_HW, preprocess(original_HW, 2 * SIDE), points_R3)  # type: ignore[arg-type]
+    assert large_HW.shape == (256, 208)
+    np.testing.assert_allclose(large_R3[:, :2], small_R3[:, :2] * 2, atol=1e-3)
+    np.testing.assert_array_equal(large_R3[:, 2], small_R3[:, 2])
 
 
 def test_a_re_sampled_picture_comes_from_the_original_pixels() -> None:

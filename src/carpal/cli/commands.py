@@ -177,26 +177,20 @@ def run_prepare(arguments: Namespace) -> int:
         order=arguments.order.split(",") if arguments.order else None,
         overwrite=arguments.overwrite,
         annotated=arguments.annotated,
-        upright=_bring(arguments.upright, arguments.long_side) if arguments.upright else None,
+        upright=_bring(arguments.upright) if arguments.upright else None,
     )
     print(facts({"store": str(arguments.out), "long_side": manifest.long_side, **manifest.counts}))
     return 0
 
 
-def _bring(weights: str, long_side: int | None) -> Bring:
+def _bring(weights: str) -> Bring:
     """What re-samples a hand into the pose in which it is read, by the regions that `weights` find."""
     from functools import partial
 
     from carpal.inference.engine import open_engine
     from carpal.inference.upright import bring
 
-    engine = open_engine(weights, "torch" if weights.endswith(".safetensors") else "onnx")
-    if engine.long_side != long_side:
-        raise ConfigError(
-            f"{weights} finds regions in images of {engine.long_side} pixels - the store's long side is "
-            f"{long_side or 'its default'} - pass --long-side {engine.long_side}"
-        )
-    return partial(bring, engine)
+    return partial(bring, open_engine(weights, "torch" if weights.endswith(".safetensors") else "onnx"))
 
 
 def run_train(arguments: Namespace) -> int:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from carpal.imaging.levels import cut
 from carpal.imaging.preprocess import Prepared
@@ -126,14 +127,27 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
 def bring(
     engine: Engine, original_HW: NDArray[Any], prepared: Prepared, points_R3: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The picture that would be read and the points (x, y, v) on it: what training learns ages from."""
-    _, stand = settle(engine, prepared.grey_HW, False, original_HW)
-    pixels_HW = np.rint(stand.picture_HW).astype(np.uint8)
+    """The picture that would be read and the points (x, y, v) on it: what training learns ages from.
+
+    The hand is found at the network's size; the picture has the prepared one's.
+    """
+    shrink = engine.long_side / max(prepared.grey_HW.shape)
+    size = tuple(max(1, round(side * shrink)) for side in reversed(prepared.grey_HW.shape))
+    seen_HW = np.asarray(Image.fromarray(prepared.grey_HW).resize(size, Image.Resampling.BILINEAR))
+    _, stand = settle(engine, seen_HW if shrink != 1 else prepared.grey_HW, False, original_HW)
     if stand.place is None:
-        return pixels_HW, points_R3
-    middle_R = stand.place.inverse().points(points_R3[:, 0] + 1j * points_R3[:, 1])
-    height, width = pixels_HW.shape
+        return prepared.pixels_HW, points_R3
+    return take(original_HW, prepared, Similarity(stand.place.factor, stand.place.offset / shrink), points_R3)
+
+
+def take(
+    original_HW: NDArray[Any], prepared: Prepared, place: Similarity, points_R3: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """The picture whose pixels `place` maps into the prepared one, and the points (x, y, v) on it."""
+    picture_HW = pose.resample(cut(original_HW), prepared.grey_HW.shape, place)
+    middle_R = place.inverse().points(points_R3[:, 0] + 1j * points_R3[:, 1])
+    height, width = picture_HW.shape
     inside_R = (middle_R.real >= 0) & (middle_R.imag >= 0) & (middle_R.real <= width) & (middle_R.imag <= height)
     known_R = inside_R & (points_R3[:, 2] > 0)
     moved_R3 = np.where(known_R[:, None], np.stack([middle_R.real, middle_R.imag, np.ones(len(middle_R))], 1), 0)
-    return pixels_HW, moved_R3.astype(np.float32)
+    return np.rint(picture_HW).astype(np.uint8), moved_R3.astype(np.float32)

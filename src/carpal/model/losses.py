@@ -61,22 +61,17 @@ def total(output: Output, target: Targets, counts_3: Tensor, box_size: int) -> d
 
 def _rpn_sums(output: rpn.RpnOutput, target: Targets, box_size: int) -> tuple[Tensor, Tensor]:
     """Sums over the annotated images of their RPN losses (zero, with a gradient, where there is none)."""
-    objectness, box = output.logits_BAR.sum() * 0.0, output.deltas_BAR4.sum() * 0.0
-    anonymous = output.logits_BAR.shape[2] == 1
-    for i in torch.nonzero(target.known_BR.any(1)).flatten().tolist():
-        generator = torch.Generator().manual_seed(int(target.seeds_B[i]))
-        truth_R4 = boxes.centred(target.points_BR2[i], box_size)
-        asked = rpn.assign(output.anchors_A4, truth_R4, target.known_BR[i], generator)
-        if anonymous:
-            asked = _any_region(asked, output.anchors_A4, truth_R4, target.known_BR[i])
-        terms = rpn.loss(output.logits_BAR[i].float(), output.deltas_BAR4[i].float(), asked)
-        objectness, box = objectness + terms[0], box + terms[1]
-    return objectness, box
+    truth_BR4 = boxes.centred(target.points_BR2, box_size)
+    asked = rpn.assign(output.anchors_A4, truth_BR4, target.known_BR, target.seeds_B)
+    if output.logits_BAR.shape[2] == 1:
+        asked = _any_region(asked, output.anchors_A4, truth_BR4, target.known_BR)
+    objectness_B, box_B = rpn.loss(output.logits_BAR.float(), output.deltas_BAR4.float(), asked)
+    return objectness_B.sum(), box_B.sum()
 
 
-def _any_region(asked: rpn.RpnTargets, anchors_A4: Tensor, truth_R4: Tensor, known_R: Tensor) -> rpn.RpnTargets:
+def _any_region(asked: rpn.RpnTargets, anchors_A4: Tensor, truth_BR4: Tensor, known_BR: Tensor) -> rpn.RpnTargets:
     """The anonymous RPN's question: is there any region here, and how far to the nearest one."""
-    label_A1 = asked.label_AR[:, known_R].amax(1, keepdim=True)
-    nearest_A = (boxes.iou(anchors_A4, truth_R4) * known_R).argmax(1)
-    index_A14 = nearest_A[:, None, None].expand(-1, 1, 4)
-    return rpn.RpnTargets(label_A1, asked.deltas_AR4.gather(1, index_A14))
+    label_BA1 = torch.where(known_BR[:, None], asked.label_BAR, -1).amax(2, keepdim=True)
+    nearest_BA = (boxes.iou(anchors_A4, truth_BR4) * known_BR[:, None]).argmax(2)
+    index_BA14 = nearest_BA[..., None, None].expand(-1, -1, 1, 4)
+    return rpn.RpnTargets(label_BA1, asked.deltas_BAR4.gather(2, index_BA14))

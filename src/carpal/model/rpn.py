@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from carpal.model import boxes
+from carpal.model import boxes, chance
 
 STRIDE = 16
 POSITIVE_IOU, NEGATIVE_IOU = 0.5, 0.3
@@ -34,8 +34,8 @@ class RpnOutput(NamedTuple):
 class RpnTargets(NamedTuple):
     """What the head should have said. `label` is 1 object, 0 background, -1 not asked."""
 
-    label_AR: Tensor
-    deltas_AR4: Tensor
+    label_BAR: Tensor
+    deltas_BAR4: Tensor
 
 
 class RpnHead(nn.Module):
@@ -71,46 +71,47 @@ def anchors(features_BCHW: Tensor, box_size: int) -> Tensor:
     return boxes.centred(grid_A2, box_size)
 
 
-def assign(anchors_A4: Tensor, truth_R4: Tensor, known_R: Tensor, generator: torch.Generator) -> RpnTargets:
-    """Labels for one image: an anchor is positive for a region at IoU >= 0.5 or when it is that region's best.
+def assign(anchors_A4: Tensor, truth_BR4: Tensor, known_BR: Tensor, seeds_B: Tensor) -> RpnTargets:
+    """Labels: an anchor is positive for a region at IoU >= 0.5 or when it is that region's best.
 
-    Of at most 256 sampled anchors up to half are positive for some region; an anchor that overlaps a region by 0.3 to
-    0.5 says nothing about it, and regions that nobody annotated (`known_R` False) are never asked.
+    Of at most 256 sampled anchors an image up to half are positive for some region; an anchor that overlaps a region by
+    0.3 to 0.5 says nothing about it, and regions that nobody annotated (`known_BR` False) are never asked.
     """
-    overlap_AR = boxes.iou(anchors_A4, truth_R4) * known_R
-    best_R = overlap_AR.amax(0)
-    is_best_AR = (overlap_AR == best_R) & (best_R > 0)
-    positive_AR = (overlap_AR >= POSITIVE_IOU) | is_best_AR
-    negative_AR = (overlap_AR < NEGATIVE_IOU) & ~positive_AR
-    chosen_A = _sample(positive_AR.any(1), negative_AR.all(1), generator)
-    label_AR = torch.where(positive_AR, 1, torch.where(negative_AR, 0, -1))
-    label_AR = torch.where(chosen_A[:, None] & known_R, label_AR, -1)
-    deltas_AR4 = boxes.encode(truth_R4[None].expand(len(anchors_A4), -1, -1), anchors_A4[:, None])
-    return RpnTargets(label_AR, deltas_AR4)
+    overlap_BAR = boxes.iou(anchors_A4, truth_BR4) * known_BR[:, None]
+    best_B1R = overlap_BAR.amax(1, keepdim=True)
+    is_best_BAR = (overlap_BAR == best_B1R) & (best_B1R > 0)
+    positive_BAR = (overlap_BAR >= POSITIVE_IOU) | is_best_BAR
+    negative_BAR = (overlap_BAR < NEGATIVE_IOU) & ~positive_BAR
+    chosen_BA = _sample(positive_BAR.any(2), negative_BAR.all(2), seeds_B)
+    label_BAR = torch.where(positive_BAR, 1, torch.where(negative_BAR, 0, -1))
+    label_BAR = torch.where(chosen_BA[..., None] & known_BR[:, None], label_BAR, -1)
+    deltas_BAR4 = boxes.encode(truth_BR4[:, None].expand(-1, len(anchors_A4), -1, -1), anchors_A4[:, None])
+    return RpnTargets(label_BAR, deltas_BAR4)
 
 
-def _sample(positive_A: Tensor, negative_A: Tensor, generator: torch.Generator) -> Tensor:
-    """A random choice of at most 256 anchors, at most half of them positive, as a mask (A)."""
-    lottery_A = torch.rand(len(positive_A), generator=generator).to(positive_A.device)
-    positives = min(int(positive_A.sum()), int(SAMPLES * POSITIVE_SHARE))
-    negatives = min(int(negative_A.sum()), SAMPLES - positives)
-    chosen_A = torch.zeros_like(positive_A)
-    for mask_A, count in ((positive_A, positives), (negative_A, negatives)):
-        chosen_A[torch.where(mask_A, lottery_A, -1.0).topk(count).indices] = True
-    return chosen_A
+def _sample(positive_BA: Tensor, negative_BA: Tensor, seeds_B: Tensor) -> Tensor:
+    """A random choice of at most 256 anchors an image, at most half of them positive, as a mask (B, A)."""
+    lottery_BA = chance.uniform(seeds_B, positive_BA.shape[1])
+    positives_B = positive_BA.sum(1).clamp(max=int(SAMPLES * POSITIVE_SHARE))
+    chosen_BA = torch.zeros_like(positive_BA)
+    for mask_BA, most_B in ((positive_BA, positives_B), (negative_BA, SAMPLES - positives_B)):
+        place_BA = torch.where(mask_BA, lottery_BA, -1.0).argsort(1, descending=True).argsort(1)
+        chosen_BA |= mask_BA & (place_BA < most_B[:, None])
+    return chosen_BA
 
 
-def loss(logits_AR: Tensor, deltas_AR4: Tensor, target: RpnTargets) -> tuple[Tensor, Tensor]:
-    """(objectness, boxes) of one image: cross-entropy and smooth L1 over the asked pairs, each over their number.
+def loss(logits_BAR: Tensor, deltas_BAR4: Tensor, target: RpnTargets) -> tuple[Tensor, Tensor]:
+    """(objectness, boxes), each (B): cross-entropy and smooth L1 over an image's asked pairs, each over their number.
 
     Faster R-CNN divides the box term by the number of anchors and multiplies by 10, which makes the two terms about
     equal; dividing it by the number of samples says the same without the constant.
     """
-    asked_AR, positive_AR = target.label_AR >= 0, target.label_AR == 1
-    count = asked_AR.sum().clamp(min=1)
-    wanted_AR = positive_AR.to(logits_AR.dtype)
-    objectness = F.binary_cross_entropy_with_logits(
-        logits_AR, wanted_AR, weight=asked_AR.to(logits_AR.dtype), reduction="sum"
-    )
-    distance = F.smooth_l1_loss(deltas_AR4, target.deltas_AR4, beta=SMOOTH_L1_BETA, reduction="none").sum(-1)
-    return objectness / count, (distance * positive_AR).sum() / positive_AR.sum().clamp(min=1)
+    asked_BAR, positive_BAR = target.label_BAR >= 0, target.label_BAR == 1
+    entropy_BAR = F.binary_cross_entropy_with_logits(logits_BAR, positive_BAR.to(logits_BAR.dtype), reduction="none")
+    distance_BAR4 = F.smooth_l1_loss(deltas_BAR4, target.deltas_BAR4, beta=SMOOTH_L1_BETA, reduction="none")
+    return _mean(entropy_BAR, asked_BAR), _mean(distance_BAR4.sum(-1), positive_BAR)
+
+
+def _mean(each_BAR: Tensor, counts_BAR: Tensor) -> Tensor:
+    """The mean over the pairs of an image that count (B); zero, with a gradient, where none does."""
+    return torch.where(counts_BAR, each_BAR, 0.0).sum((1, 2)) / counts_BAR.sum((1, 2)).clamp(min=1)

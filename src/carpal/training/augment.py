@@ -1,31 +1,57 @@
-"""Flip, scale, rotation, shift, intensity and noise, on the device; the region points move with the pixels.
+"""Flip, scale, rotation, shift and what cameras and files do to grey values; the region points move with the pixels.
 
 Letters: B batch, H W the source pictures (padded to a common size), R regions.
 
 One affine map an example takes the source picture straight to the network's canvas, so that a picture is sampled once.
 All random numbers of an example come from its own seed: the same example at the same step looks the same whatever the
-batch, the process or the machine.
+batch, the process or the machine. Everything is done for a whole batch at once, on the device.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from carpal.model import chance
+from carpal.training import degrade
 from carpal.training.config import Augment
+
+DRAWS: Final = 16
+"""Random numbers an example: those of `Draws`, and some to spare."""
 
 
 class Picture(NamedTuple):
-    """Sources of one batch: grey values 0..255, zero padded to the right and below, with their true sizes (h, w)."""
+    """Sources of one batch: grey values 0..255, zero padded to the right and below, with their true sizes (h, w).
+
+    The sizes stay on the CPU, where the maps are made.
+    """
 
     pixels_B1HW: Tensor
     size_B2: Tensor
     points_BR2: Tensor
     known_BR: Tensor
+
+
+class Draws(NamedTuple):
+    """What chance decides of each example (B each), as numbers that `Augment` has scaled; float64 on the CPU."""
+
+    mirror_B: Tensor
+    scale_B: Tensor
+    radians_B: Tensor
+    shift_x_B: Tensor
+    shift_y_B: Tensor
+    gamma_B: Tensor
+    contrast_B: Tensor
+    brightness_B: Tensor
+    coarse_B: Tensor
+    blur_B: Tensor
+    jpeg_B: Tensor
+    noise_B: Tensor
+    where_B: Tensor
 
 
 def canvas_size(long_side: int) -> tuple[int, int]:
@@ -37,43 +63,49 @@ def apply(
     source: Picture, seeds: list[int], augment: Augment, canvas: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(image (B, 1, *canvas), points (B, R, 2) on the canvas, known (B, R)); a point that leaves it is unknown."""
-    draws = [_draw(seed, augment) for seed in seeds]
+    draws = draw(seeds, augment)
     device = source.pixels_B1HW.device
-    matrix_B23 = torch.stack(
-        [_matrix(size, canvas, draw) for size, draw in zip(source.size_B2.cpu(), draws, strict=True)]
-    )
-    matrix_B23 = matrix_B23.to(device)
+    matrix_B23 = _matrices(source.size_B2, canvas, draws).float().to(device, non_blocking=True)
     image_B1HW = _warp(source, matrix_B23, canvas)
-    tone_B3 = torch.tensor([draw[-3:] for draw in draws], device=device)
-    image_B1HW = _tone(image_B1HW, tone_B3)
-    if augment.noise:
-        image_B1HW = _noise(image_B1HW, seeds, augment.noise)
+    image_B1HW = _change_greys(image_B1HW, draws, augment)
     points_BR2 = source.points_BR2 @ matrix_B23[:, :, :2].transpose(1, 2) + matrix_B23[:, None, :, 2]
     limit_2 = torch.tensor([canvas[1], canvas[0]], device=device)
     known_BR = source.known_BR & ((points_BR2 >= 0) & (points_BR2 <= limit_2)).all(-1)
     return image_B1HW, points_BR2, known_BR
 
 
-def _draw(seed: int, augment: Augment) -> list[float]:
-    """One example's (mirror, scale, radians, shift x, shift y, gamma, contrast, brightness)."""
-    chance, *u = torch.rand(8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).tolist()
-    u = [2 * value - 1 for value in u]  # -1..1
-    mirror = -1.0 if chance < augment.flip else 1.0
-    angle = math.radians(augment.rotate) * u[1]
-    tone = [2 ** (augment.intensity * u[4]), 1 + augment.intensity * u[5], augment.intensity * u[6] / 2]
-    return [mirror, 1 + augment.scale * u[0], angle, augment.shift * u[2], augment.shift * u[3], *tone]
+def draw(seeds: list[int], augment: Augment) -> Draws:
+    """What chance decides of the examples of these seeds."""
+    unit_DB = chance.uniform(torch.tensor(seeds), DRAWS).T
+    mirror_B, scale_B, angle_B, x_B, y_B, gamma_B, contrast_B, brightness_B, *rest = unit_DB.unbind()
+    coarse_B, how_coarse_B, blur_B, jpeg_B, quality_B, noise_B, where_B, _ = rest
+    low, high = degrade.QUALITIES
+    return Draws(
+        mirror_B=torch.where(mirror_B < augment.flip, -1.0, 1.0),
+        scale_B=1 + augment.scale * (2 * scale_B - 1),
+        radians_B=math.radians(augment.rotate) * (2 * angle_B - 1),
+        shift_x_B=augment.shift * (2 * x_B - 1),
+        shift_y_B=augment.shift * (2 * y_B - 1),
+        gamma_B=2 ** (augment.intensity * (2 * gamma_B - 1)),
+        contrast_B=1 + augment.intensity * (2 * contrast_B - 1),
+        brightness_B=augment.intensity * (2 * brightness_B - 1) / 2,
+        coarse_B=torch.where(coarse_B < augment.coarse, 1 + (degrade.COARSEST - 1) * how_coarse_B, 1.0),
+        blur_B=augment.blur * blur_B,
+        jpeg_B=torch.where(jpeg_B < augment.jpeg, low + (high - low) * quality_B, 100.0),
+        noise_B=augment.noise * noise_B,
+        where_B=where_B,
+    )
 
 
-def _matrix(size_2: Tensor, canvas: tuple[int, int], draw: list[float]) -> Tensor:
-    """The map (2, 3) from source to canvas pixels: fit, mirror, turn about the middle, shift."""
-    mirror, scale, angle, shift_x, shift_y = draw[:5]
-    height, width = (float(side) for side in size_2)
-    fit = scale * min(canvas[0] / height, canvas[1] / width)
-    cos, sin = fit * math.cos(angle), fit * math.sin(angle)
-    linear_22 = torch.tensor([[cos * mirror, -sin], [sin * mirror, cos]])
-    middle_2 = torch.tensor([width / 2, height / 2])
-    target_2 = torch.tensor([canvas[1] * (0.5 + shift_x), canvas[0] * (0.5 + shift_y)])
-    return torch.cat([linear_22, (target_2 - linear_22 @ middle_2)[:, None]], 1)
+def _matrices(size_B2: Tensor, canvas: tuple[int, int], draws: Draws) -> Tensor:
+    """The maps (B, 2, 3) from source to canvas pixels: fit, mirror, turn about the middle, shift."""
+    height_B, width_B = size_B2.double().unbind(1)
+    fit_B = draws.scale_B * torch.minimum(canvas[0] / height_B, canvas[1] / width_B)
+    cos_B, sin_B = fit_B * torch.cos(draws.radians_B), fit_B * torch.sin(draws.radians_B)
+    linear_B22 = torch.stack([cos_B * draws.mirror_B, -sin_B, sin_B * draws.mirror_B, cos_B], 1).reshape(-1, 2, 2)
+    middle_B2 = torch.stack([width_B / 2, height_B / 2], 1)
+    target_B2 = torch.stack([canvas[1] * (0.5 + draws.shift_x_B), canvas[0] * (0.5 + draws.shift_y_B)], 1)
+    return torch.cat([linear_B22, target_B2[..., None] - linear_B22 @ middle_B2[..., None]], 2)
 
 
 def _warp(source: Picture, matrix_B23: Tensor, canvas: tuple[int, int]) -> Tensor:
@@ -92,20 +124,26 @@ def _warp(source: Picture, matrix_B23: Tensor, canvas: tuple[int, int]) -> Tenso
     return F.grid_sample(source.pixels_B1HW.float(), grid_BHW2, padding_mode="zeros", align_corners=False)
 
 
-def _tone(image_B1HW: Tensor, tone_B3: Tensor) -> Tensor:
-    """Gamma, contrast and brightness on grey values 0..255; an example with neutral draws is left as it is."""
-    gamma, contrast, brightness = (t[:, None, None, None] for t in tone_B3.unbind(1))
-    if bool(((tone_B3 - torch.tensor([1.0, 1.0, 0.0], device=tone_B3.device)) == 0).all()):
-        return image_B1HW
+def _change_greys(image_B1HW: Tensor, draws: Draws, augment: Augment) -> Tensor:
+    """What happens to grey values 0..255, in the order in which it happens to a radiograph."""
+    on_device = Draws(*(draw_B.float().to(image_B1HW.device, non_blocking=True) for draw_B in draws))
+    if augment.coarse:
+        image_B1HW = degrade.coarsen(image_B1HW, on_device.coarse_B)
+    if augment.blur:
+        image_B1HW = degrade.blur(image_B1HW, on_device.blur_B, augment.blur)
+    if augment.intensity:
+        image_B1HW = _tone(image_B1HW, on_device)
+    if augment.jpeg:
+        image_B1HW = degrade.compress(image_B1HW, on_device.jpeg_B)
+    if augment.noise:
+        image_B1HW = degrade.add_noise(image_B1HW, on_device.noise_B, on_device.where_B)
+    return image_B1HW
+
+
+def _tone(image_B1HW: Tensor, draws: Draws) -> Tensor:
+    """Gamma, contrast and brightness; black stays black."""
+    gamma, contrast, brightness = (
+        t_B[:, None, None, None] for t_B in (draws.gamma_B, draws.contrast_B, draws.brightness_B)
+    )
     unit = (image_B1HW / 255).clamp(0, 1) ** gamma
     return ((unit * contrast + brightness * (unit > 0)) * 255).clamp(0, 255)
-
-
-def _noise(image_B1HW: Tensor, seeds: list[int], largest: float) -> Tensor:
-    """Gaussian noise on grey values 0..255, each example with a strength of its own, up to `largest`."""
-    noise_B1HW = torch.empty_like(image_B1HW)
-    for example_1HW, seed in zip(noise_B1HW, seeds, strict=True):
-        generator = torch.Generator(image_B1HW.device).manual_seed(seed ^ 1)  # not the numbers of `_draw`
-        strength = largest * torch.rand((), generator=generator, device=image_B1HW.device)
-        example_1HW.normal_(generator=generator).mul_(strength)
-    return (image_B1HW + noise_B1HW).clamp(0, 255)

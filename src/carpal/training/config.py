@@ -43,6 +43,12 @@ class Augment:
     """Largest shift as a share of the canvas, either way, in x and in y."""
     intensity: float = 0.0
     """Largest change of gamma (as log2), of contrast and of brightness, as shares."""
+    coarse: float = 0.0
+    """Chance that a picture is sampled down, to no less than a third, and up again: as coarse as a thumbnail."""
+    blur: float = 0.0
+    """Largest standard deviation of a Gaussian blur, in pixels."""
+    jpeg: float = 0.0
+    """Chance that a picture is compressed as JPEG does, at a quality between 15 and 95."""
     noise: float = 0.0
     """Largest standard deviation of Gaussian noise, in grey levels."""
 
@@ -118,6 +124,9 @@ class Run:
             "data.repeats": (all(r >= 0 for r in self.data.repeats), self.data.repeats, "0 or more each"),
             "augment.scale": (0 <= self.augment.scale < 1, self.augment.scale, "from 0 to below 1"),
             "augment.noise": (self.augment.noise >= 0, self.augment.noise, "0 or more"),
+            "augment.blur": (self.augment.blur >= 0, self.augment.blur, "0 or more"),
+            "augment.coarse": (0 <= self.augment.coarse <= 1, self.augment.coarse, "from 0 to 1"),
+            "augment.jpeg": (0 <= self.augment.jpeg <= 1, self.augment.jpeg, "from 0 to 1"),
             "augment.flip": (0 <= self.augment.flip <= 1, self.augment.flip, "from 0 to 1"),
             "model.long_side": (self.model.long_side % 32 == 0, self.model.long_side, "a multiple of 32"),
         }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +27,8 @@ from carpal.training.systems import Network, build, build_optimiser, forward, se
 MEASURED: Final = 256
 """Examples that tell the batch norms of an exported network what passes through them."""
 MEASURED_AT_ONCE: Final = 16
+AHEAD: Final = 2
+"""Steps for which examples are read while one is trained."""
 
 
 def train(run: Run, out: Path) -> Path:
@@ -41,8 +46,9 @@ def train(run: Run, out: Path) -> Path:
     log = Log(out, run.schedule.steps, done, quiet=not world.main)
     if world.main:
         (out / "run.json").write_text(json.dumps(as_dict(run), indent=2) + "\n", encoding="utf-8")
-    for step in range(done, run.schedule.steps):
-        terms = train_step(run, step, model, optimiser, mixture, world)
+    steps = range(done, run.schedule.steps)
+    for step, batches in zip(steps, ahead(partial(micro_batches, run, mixture, world), steps), strict=True):
+        terms = train_step(run, step, model, optimiser, batches, world)
         if (step + 1) % run.schedule.log_every == 0 or step + 1 == run.schedule.steps:
             log.write(step + 1, terms | {"lr": learning_rate(run, step)})
         if (step + 1) % run.schedule.save_every == 0 or step + 1 == run.schedule.steps:
@@ -61,14 +67,17 @@ def train(run: Run, out: Path) -> Path:
 
 
 def train_step(
-    run: Run, step: int, model: Network, optimiser: torch.optim.Optimizer, mixture: Mixture, world: World
+    run: Run, step: int, model: Network, optimiser: torch.optim.Optimizer, batches: list[Batch], world: World
 ) -> dict[str, float]:
-    """One step of the optimiser over `optim.batch` examples; returns each term of the loss by its name."""
+    """One step of the optimiser over this process's share of its examples; returns each term of the loss by its name.
+
+    `batches` come from `micro_batches`.
+    """
     set_mode(run, model)
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(run, step) * group["factor"]
     optimiser.zero_grad(set_to_none=True)
-    prepared = [place(run, batch, world) for batch in micro_batches(run, step, mixture, world)]
+    prepared = [place(run, batch, world) for batch in batches]
     counts_3 = world.sum(torch.stack([losses.counts(target) for _, _, target in prepared]).sum(0))
     sums: dict[str, torch.Tensor] = {}
     for image_B1HW, male_B, target in prepared:
@@ -89,26 +98,40 @@ def train_step(
     return total
 
 
-def micro_batches(run: Run, step: int, mixture: Mixture, world: World) -> list[Batch]:
+def micro_batches(run: Run, mixture: Mixture, world: World, step: int) -> list[Batch]:
     """This process's share of the step's examples, in pieces that fit into memory."""
     share, rest = divmod(run.optim.batch, world.size)
     if rest:
         raise ConfigError(f"optim.batch is {run.optim.batch}; it must be a multiple of the {world.size} processes.")
     size = run.optim.micro_batch or share
     first = step * run.optim.batch + world.rank * share
-    return [mixture.batch(first + i, min(size, share - i)) for i in range(0, share, size)]
+    batches = [mixture.batch(first + i, min(size, share - i)) for i in range(0, share, size)]
+    return [batch.pinned() for batch in batches] if world.device.type == "cuda" else batches
+
+
+def ahead(make: Callable[[int], list[Batch]], steps: Iterable[int]) -> Iterator[list[Batch]]:
+    """What `make` gives for each step, made in a thread of its own while the step before is trained."""
+    with ThreadPoolExecutor(1, thread_name_prefix="batches") as thread:
+        waiting: deque[Future[list[Batch]]] = deque()
+        for step in steps:
+            waiting.append(thread.submit(make, step))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def place(run: Run, batch: Batch, world: World) -> tuple[torch.Tensor, torch.Tensor, losses.Targets]:
     """Moves a batch to the device and augments it there: image, sex, targets."""
-    moved = [t.to(world.device, non_blocking=True) for t in batch[:-1]]
-    pixels_B1HW, size_B2, male_B, months_B, points_BR2, known_BR = moved
-    source = augment.Picture(pixels_B1HW, size_B2, points_BR2, known_BR)
+    parts = (batch.pixels_B1HW, batch.male_B, batch.months_B, batch.points_BR2, batch.known_BR)
+    pixels_B1HW, male_B, months_B, points_BR2, known_BR = (t.to(world.device, non_blocking=True) for t in parts)
+    source = augment.Picture(pixels_B1HW, batch.size_B2, points_BR2, known_BR)
     canvas = augment.canvas_size(run.model.long_side)
     image_B1HW, points_BR2, known_BR = augment.apply(source, batch.seeds, run.augment, canvas)
     if not run.data.ages:
         months_B = torch.full_like(months_B, math.nan)
-    target = losses.Targets(months_B, points_BR2, known_BR, torch.tensor(batch.seeds))
+    seeds_B = torch.tensor(batch.seeds).to(world.device, non_blocking=True)
+    target = losses.Targets(months_B, points_BR2, known_BR, seeds_B)
     return image_B1HW.contiguous(memory_format=torch.channels_last), male_B, target
 
 
