@@ -91,8 +91,8 @@ def step_once(run: Run, step: int = 0) -> tuple[ALANet, torch.optim.Optimizer, d
     mixture = loop.open_mixture(run)
     model = loop.build(run, mixture)
     optimiser = loop.build_optimiser(run, model)
-    batches = loop.micro_batches(run, mixture, ALONE, step)
-    return model, optimiser, loop.train_step(run, step, model, optimiser, batches, ALONE)
+    one_step = loop.micro_batches(run, mixture, ALONE, step)
+    return model, optimiser, loop.train_step(run, step, model, optimiser, one_step, ALONE)
 
 
 def test_the_loss_falls_and_everything_is_written(stores: dict[str, str], tmp_path: Path) -> None:
@@ -217,8 +217,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_move(stores: dict[str
     mixture = loop.open_mixture(run)
     model = loop.build(run, mixture)
     optimiser = loop.build_optimiser(run, model)
-    with torch.no_grad():
-        model.mlp[0].bias[0] = float("nan")
+    model.mlp[0].bias.data[0] = float("nan")
     before = model.rpn.conv.weight.clone()
     with pytest.raises(loop.Diverged, match=r"loss is nan at step 2: lower optim\.lr"):
         loop.train_step(run, 2, model, optimiser, loop.micro_batches(run, mixture, ALONE, 2), ALONE)

@@ -28,6 +28,8 @@ NAMED: Final = ("boxes", "scores", "region_months", "features")
 """The outputs of a network that names its regions, besides those of every network."""
 HALVED_FROM: Final = 1024
 """Weights with at least so many numbers are stored as float16; biases and constants stay float32."""
+KEPT: Final = ("network.trunk.conv1.", "network.trunk.layer1.")
+"""The first stage stays float32: a hundredth of the file, and most of what rounding changed (docs/log.md)."""
 LICENCE: Final = (
     "Research, non-commercial. Trained on the RSNA Pediatric Bone Age Challenge 2017 (rsna.org): cite Halabi et al., "
     "Radiology 2019;290(2):498-503."
@@ -160,7 +162,8 @@ def halve(model: Any) -> None:
     graph = model.graph
     casts = []
     for tensor in graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < HALVED_FROM:
+        small = np.prod(tensor.dims) < HALVED_FROM
+        if tensor.data_type != TensorProto.FLOAT or small or tensor.name.startswith(KEPT):
             continue
         values = numpy_helper.to_array(tensor)
         if np.abs(values).max() > np.finfo(np.float16).max:

@@ -20,7 +20,7 @@ from carpal.training.distributed import World
 def describe(run: Run, mixture: Mixture, world: World, out: Path) -> dict[str, Any]:
     """The run with names instead of paths, what it was trained on and with, for how long, and what it started from."""
     settings = as_dict(run)
-    settings["data"]["stores"] = [resolve(path).name for path in run.data.stores]
+    settings["data"] = data(run)
     settings["start"] = resolve(run.start).name if run.start else "random"
     return settings | {
         "examples_an_epoch": len(mixture),
@@ -31,6 +31,12 @@ def describe(run: Run, mixture: Mixture, world: World, out: Path) -> dict[str, A
         "commit": commit(),
         "started_from": ancestor(run),
     }
+
+
+def data(run: Run) -> dict[str, Any]:
+    """What a run reads, with the stores' names instead of their paths."""
+    settings: dict[str, Any] = as_dict(run)["data"]
+    return settings | {"stores": [resolve(path).name for path in run.data.stores]}
 
 
 def ancestor(run: Run) -> dict[str, Any]:

@@ -86,6 +86,25 @@ def radiographs() -> Run:
     )
 
 
+def mixed() -> Run:
+    """How the released `alanet` was trained: thumbnails and radiographs together at 256 pixels, on a GPU.
+
+    `carpal train mixed --data upright_thumbs128 upright256 images256 thumbs128 --set start=alanet.onnx --out mixed`,
+    from alanet 0.3.0. Half of the examples are thumbnails brought upright, a quarter radiographs; the rest are as they
+    came, for the network must find the hand first. 3.8 minutes of an H200 (docs/log.md).
+    """
+    return Run(
+        name="mixed",
+        model=ModelConfig(long_side=256, box_size=32),
+        data=Data(holdout=(0, 1), repeats=(1.112, 7.909, 2.129, 0.218)),
+        augment=Augment(
+            flip=0.5, scale=0.12, rotate=15.0, shift=0.05, intensity=0.2, coarse=0.2, blur=0.8, jpeg=0.2, noise=3.0
+        ),
+        optim=Optim(lr=1e-3, trunk_lr=0.6, weight_decay=0.02, batch=128, clip=5.0),
+        schedule=Schedule(steps=2891, warmup=150, cosine=True, save_every=500),
+    )
+
+
 def larson() -> Run:
     """Larson's ResNet-50 with month classes (Table 3: 6.24): `carpal train larson --data rsna512 --out larson`."""
     return _system("larson")
@@ -160,7 +179,7 @@ RECIPES: Final[dict[str, Callable[[], Run]]] = {
     recipe.__name__: recipe
     for recipe in (
         *(alanet, resnet50, local, patch, vanilla_rpn, anonymous),
-        *(thumbs, radiographs),
+        *(thumbs, radiographs, mixed),
         *(larson, ren, iglovikov, prsnet, arcnn, bonet, deeplasia, convnext),
         smoke,
     )
