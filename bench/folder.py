@@ -34,7 +34,7 @@ EXAMPLE = Path(__file__).parents[1] / "examples" / "6456.jpg"
 class Instant:
     """An engine that answers the same at once."""
 
-    model, long_side, calibration = ModelId("instant", "0", "0" * 64), 256, None
+    model, long_side, calibration, refusal = ModelId("instant", "0", "0" * 64), 256, None, None
     answer = Reading(
         120.0,
         np.full(228, 0.5, np.float32),
@@ -69,6 +69,8 @@ def measure(folder: Path, links: int, workers: int) -> dict[str, Any]:
     with ResultLines(out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as lines:
         jobs = (Job(image, Sex.FEMALE) for image in find_images(str(hands)))
         for number, done in enumerate(read_many(jobs, engine, workers), 1):
+            if done.error is not None:
+                raise done.error
             lines.append(done.image, [as_json.entry(result) for result in done.results])
             if number % step == 0:
                 memory.append(round(resident() / 2**20, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ def test_it_reads_what_the_reference_reads(tiny_onnx: Path, image_HW: Any) -> No
     boxes_R4 = np.full((17, 4), np.nan, np.float32)
     boxes_R4[5] = [2, 2, 18, 18]
     np.testing.assert_allclose(ours.run(image_HW, True, boxes_R4).boxes_R4[5], boxes_R4[5], atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_as_many_calls_run_at_once_as_there_are_cores_for(tiny_onnx: Path, threads: int | None) -> None:
+    compiled = openvino_runtime._compile(str(tiny_onnx), threads)
+    cores = len(os.sched_getaffinity(0))
+    assert compiled.get_property("NUM_STREAMS") == max(1, cores // (threads or cores))
 
 
 def test_threads_do_not_share_their_images(tiny_onnx: Path, image_HW: Any) -> None:

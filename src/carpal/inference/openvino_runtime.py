@@ -66,12 +66,19 @@ class OpenVinoEngine:
 
 
 def _compile(path: str, threads: int | None) -> Any:
-    """The compiled model. Raises WeightsError for a file that is no network, BackendError for another precision."""
+    """The compiled model: each call takes `threads` cores, and as many calls run at once as there are cores for.
+
+    Raises WeightsError for a file that is no network, BackendError for another precision.
+    """
     openvino = need("openvino", feature="The openvino backend", extra="openvino")
+    cores = len(os.sched_getaffinity(0))
+    each = threads or cores
+    streams = max(1, cores // each)
     settings = {
         HINT: "f32",
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads or len(os.sched_getaffinity(0)),
+        "INFERENCE_NUM_THREADS": each * streams,
+        "NUM_STREAMS": streams,
     }
     try:
         compiled = openvino.Core().compile_model(path, "CPU", settings)
