@@ -115,10 +115,10 @@ def test_ranges_hold_zero_and_leave_out_the_last_values() -> None:
 
 
 def test_blocks_that_move_most_stay_in_float_until_the_rest_is_small() -> None:
-    effects = {"a": Effect(0.1, 0.0), "b": Effect(1.0, 0.0), "c": Effect(0.0, 0.01), "d": Effect(0.44, 0.0)}
+    effects = {"a": Effect(0.1, 0.0), "b": Effect(1.0, 0.0), "c": Effect(0.0, 0.01), "d": Effect(0.595, 0.0)}
     assert harm(effects) == ["c", "b", "d", "a"]
-    assert choose(effects) == ["c", "b", "d"]  # 0.44 and 0.1 together are above AIM's 0.45
-    assert choose({"a": Effect(0.1, 0.0), "d": Effect(0.43, 0.0)}) == []
+    assert choose(effects) == ["c", "b", "d"]  # 0.595 and 0.1 together are above AIM's 0.6
+    assert choose({"a": Effect(0.1, 0.0), "d": Effect(0.59, 0.0)}) == []
     assert AIM.months < 1 > AIM.shift
 
 
