@@ -15,7 +15,7 @@ SOURCE = ROOT / "src"
 FILES = sorted((SOURCE / "carpal").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-BASE = {"types", "errors", "anatomy", "optional"}
+BASE = {"types", "errors", "anatomy", "optional", "checkout"}
 EVERYTHING = {"*"}
 WITH_TORCH = ("inference.eager", "inference.export", "inference.parity")
 
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": EVERYTHING,  # inside functions, see LAZY
     "errors": set(),
     "anatomy": set(),
+    "checkout": set(),
     "optional": {"errors"},
     "types": {"anatomy"},
     "imaging": BASE,

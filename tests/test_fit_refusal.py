@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from carpal.checkout import commit
 from carpal.cli import main
 from carpal.evaluation import run
 from carpal.trust import fit, negatives
@@ -41,8 +42,8 @@ def test_fitted_limits_part_hands_from_others(cases: list[fit.Seen]) -> None:
     assert 0.089 < limits.surety < 0.3
     assert limits.levels == 100
     counted = fit.table(cases, limits)
-    assert counted["rsna"] == {"n": 60, "refused": 0, "codes": {}}
-    assert counted["text"] == {"n": 30, "refused": 30, "codes": {"not-a-hand": 30}}
+    assert counted["rsna"] == {"n": 60, "read_by_network": 60, "refused": 0, "codes": {}}
+    assert counted["text"] == {"n": 30, "read_by_network": 30, "refused": 30, "codes": {"not-a-hand": 30}}
     assert Limits.from_sidecar(json.loads(json.dumps(limits.as_dict())), "a.json") == limits
 
 
@@ -56,6 +57,52 @@ def test_a_coloured_picture_is_refused_whatever_was_found(cases: list[fit.Seen])
     limits = fit.fit_limits(cases)
     assert fit.judge(cases[0], limits) == ""
     assert fit.judge(cases[0]._replace(coloured=True), limits) == "not-a-radiograph"
+
+
+def test_a_hand_taken_for_two_counts_as_refused(
+    cases: list[fit.Seen], drawn_hand: Radiograph, fake_engine: Callable[..., Any]
+) -> None:
+    """After the checks of the picture and before those of the reading, as in `assess`; other pictures are not asked."""
+    limits = fit.fit_limits(cases)
+    hand = cases[0]._replace(two_hands=True)
+    assert fit.judge(hand, limits) == "two-hands"
+    assert fit.judge(hand._replace(coloured=True), limits) == "not-a-radiograph"
+    unread = hand._replace(found=None)
+    counted = fit.table([hand, unread, unread._replace(two_hands=False)], limits)
+    assert counted == {"rsna": {"n": 3, "read_by_network": 1, "refused": 2, "codes": {"two-hands": 2}}}
+    pair = Radiograph(np.hstack([drawn_hand.pixels_HW, drawn_hand.pixels_HW[:, ::-1]]), "pair")
+    for engine in (None, fake_engine()):
+        assert fit.look(fit.Case("rsna", "1", pair), engine).two_hands is True
+        assert fit.look(fit.Case("rsna", "1", drawn_hand), engine).two_hands is False
+        assert fit.look(fit.Case("drawn text", "1", pair), engine).two_hands is False
+
+
+def test_every_hand_is_looked_at_once_and_so_many_by_the_network(
+    tmp_path: Path, cases: list[fit.Seen], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "external" / "brazil"
+    folder.mkdir(parents=True)
+    for name in range(5):
+        Image.fromarray(np.tile(np.arange(40, dtype=np.uint8), (40, 1)) * (name + 1)).save(folder / f"{name}.jpg")
+    monkeypatch.setattr(fit.shared, "images", lambda _: [])
+    few, others = ([case.name for case in fit.radiographs(tmp_path, *span)] for span in ((2,), (None, False, 2)))
+    assert (len(few), sorted(few + others)) == (2, [f"{name}.jpg" for name in range(5)])
+    asked: list[tuple[str, bool]] = []
+    fitted = fit.fit_limits(cases)
+
+    def look(case: fit.Case, engine: object = None) -> fit.Seen:
+        asked.append((case.name, engine is not None))
+        return cases[0]._replace(kind=case.kind, name=case.name)
+
+    monkeypatch.setattr(fit, "look", look)
+    monkeypatch.setattr(fit, "AT_ONCE", 2)
+    assert [one.name for one in fit.look_at(fit.radiographs(tmp_path))] == few + others  # in order
+    asked.clear()
+    monkeypatch.setattr(fit, "others", lambda *_: iter(()))
+    monkeypatch.setattr(fit, "open_engine", lambda *_, **__: object())
+    monkeypatch.setattr(fit, "fit_limits", lambda _: fitted)
+    fit.fit(tmp_path, limit=2)
+    assert sorted(asked) == sorted([*((name, True) for name in few), *((name, False) for name in others)])
 
 
 def test_hands_and_others_are_both_needed(cases: list[fit.Seen]) -> None:
@@ -126,8 +173,8 @@ def test_the_command_prints_the_counts_and_writes_the_limits(
     weights.with_suffix(".json").write_text(json.dumps({"name": "some", "version": "1"}))
     for name in ("radiographs", "others", "cuts"):
         monkeypatch.setattr(fit, name, lambda *_, **__: iter(()))
-    monkeypatch.setattr(fit, "open_engine", lambda *_, **__: None)
-    monkeypatch.setattr(fit, "look_at", lambda *_: cases)
+    monkeypatch.setattr(fit, "open_engine", lambda *_, **__: object())
+    monkeypatch.setattr(fit, "look_at", lambda _, engine=None: cases if engine else [])
     words = [
         "limits",
         "--source",
@@ -145,5 +192,6 @@ def test_the_command_prints_the_counts_and_writes_the_limits(
     assert '"usual"' not in printed
     block = json.loads(weights.with_suffix(".json").read_text())["refusal"]
     assert Limits.from_sidecar(block, "some") == fit.fit_limits(cases)
-    assert block["command"].endswith(f"--kept-out {tmp_path / 'none'} --limit 7 --each 5")
+    assert block["command"] == "carpal limits --source data --weights some.onnx --kept-out none --limit 7 --each 5"
+    assert block["commit"] == commit()
     assert block["fitted_on"].keys() == {case.kind for case in cases}

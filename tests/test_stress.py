@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from carpal.checkout import commit, without_machine
 from carpal.errors import ConfigError
+from carpal.evaluation import stress_plot
 from carpal.trust import stress
 from carpal.trust.distortions import FAMILIES, Family
 from carpal.types import Radiograph, Sex
@@ -100,9 +102,45 @@ def test_changes_are_counted_over_images_read_both_times() -> None:
     after = [stress.Answer(104, 0), stress.Answer(np.nan, np.nan), stress.Answer(70, 1), stress.Answer(50, 1)]
     entry = stress.compare(plain, after, np.array([100.0, 90, 80, 50]), FAMILIES["blur"], 1)
     assert (entry["n"], entry["median_change"], entry["mae_change"]) == (2, 2.0, 2.0)
-    assert entry["refused"] == 0.0  # three ages before, three after
+    assert (entry["newly_refused"], entry["refused"]) == (1, pytest.approx(1 / 3, abs=1e-3))  # of three ages before
     assert entry["coverage"] == pytest.approx(2 / 3, abs=1e-3)
     assert entry["passed"] is False
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.exact])
+def test_an_exact_family_may_not_raise_the_error_either(name: str) -> None:
+    """Every age moves by 0.4 month, which alone would pass, away from its reference."""
+    plain, after = [stress.Answer(100, 1)] * 50, [stress.Answer(100.4, 1)] * 50
+    entry = stress.compare(plain, after, np.full(50, 99.0), FAMILIES[name], 1)
+    assert (entry["median_change"], entry["mae_change"], entry["passed"]) == (0.4, 0.4, False)
+    assert stress.compare(plain, after, np.full(50, 101.0), FAMILIES[name], 1)["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("read", "newly", "passed"), [(10, 1, True), (10, 2, False), (50, 1, True), (100, 2, True), (100, 3, False)]
+)
+def test_two_in_a_hundred_may_be_newly_refused_or_one(read: int, newly: int, passed: bool) -> None:
+    """One that is refused as it is and read distorted makes up for none."""
+    refused = stress.Answer(np.nan, np.nan)
+    plain = [*[stress.Answer(100, 1)] * read, *[refused] * 5]
+    after = [*[refused] * newly, *[stress.Answer(100, 1)] * (read - newly), *[stress.Answer(100, 1)] * 5]
+    for name in ("JPEG", "polarity"):
+        entry = stress.compare(plain, after, np.full(read + 5, 100.0), FAMILIES[name], 1)
+        assert (entry["n"], entry["newly_refused"], entry["passed"]) == (read - newly, newly, passed)
+        assert entry["refused"] == round(newly / read, 4)
+
+
+def test_the_plot_shows_the_limits_that_count() -> None:
+    strict = {"exact": True, "strength": 90, "coverage": None}
+    assert stress_plot.held_to([strict]) == tuple(stress.LIMITS)
+    assert stress_plot.held_to([{"exact": False}]) == ("mae_change",)
+    assert (stress_plot.below(strict), stress_plot.below(strict | {"coverage": 0.934})) == ("90", "90\n93 %")
+
+
+def test_a_command_names_no_machine() -> None:
+    assert without_machine("/data/patients/hands") == "hands"
+    assert without_machine(Path("shared/data/rsna")) == "shared/data/rsna"
+    assert without_machine("alanet") == "alanet"
 
 
 def test_nothing_read_is_no_pass() -> None:
@@ -113,7 +151,15 @@ def test_nothing_read_is_no_pass() -> None:
 
 def page(report: dict[str, Any]) -> dict[str, Any]:
     model = {"name": "fake", "version": "1", "sha256": "0" * 64}
-    return {"n": 1, "model": model, "command": "carpal stress", "date": "2026-11-24", "seconds": 1, **report}
+    return {
+        "n": 1,
+        "model": model,
+        "command": "carpal stress",
+        "commit": "abc1234",
+        "date": "2026-11-24",
+        "seconds": 1,
+        **report,
+    }
 
 
 def test_the_command_writes_report_table_and_plot(
@@ -132,6 +178,13 @@ def test_the_command_writes_report_table_and_plot(
     with Image.open(out / stress.PLOT) as picture:
         assert picture.width > 800
     report = stress.run(tmp_path, tmp_path / "labels.csv", out, **options, clinical=True)
-    assert report["command"].endswith('--limit 2 --family "flip" --family "polarity" --clinical')
+    assert report["command"] == (
+        f"carpal stress --images {tmp_path.name} --labels labels.csv --out out --weights alanet --backend onnx "
+        "--precision fp32 --limit 2 --family flip --family polarity --clinical"
+    )
+    assert report["commit"] == commit()
+    text = (out / stress.TABLE).read_text()
+    assert f"`{report['command']}`, {report['date']}, commit {report['commit'] or 'unknown'}, " in text
+    assert str(tmp_path) not in text + (out / stress.REPORT).read_text()
     with pytest.raises(ConfigError, match="no family of distortions"):
         stress.run(tmp_path, tmp_path / "labels.csv", out, families=["flop"], engine=fake_engine())

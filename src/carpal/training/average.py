@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import carpal
+from carpal.checkout import commit
 from carpal.data.dataset import Mixture
 from carpal.errors import ConfigError
 from carpal.model import unfold, weights
@@ -45,7 +46,7 @@ def average(run: Run, sources: Sequence[Path], out: Path) -> Path:
     measure_norms(run, model, mixture, world)
     parts = [{"file": source.name, **provenance.ancestor(replace(run, start=str(source)))} for source in sources]
     training = {"average_of": parts, "norms_measured_on": EXAMPLES, "data": provenance.data(run)}
-    training["commit"] = provenance.commit()
+    training["commit"] = commit()
     out.parent.mkdir(parents=True, exist_ok=True)
     weights.save(out, model.eval(), {"name": out.stem, "version": carpal.__version__, "training": training})
     return out

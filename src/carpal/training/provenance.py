@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from carpal.checkout import commit
 from carpal.data.dataset import Mixture
 from carpal.errors import WeightsError
 from carpal.model import weights
@@ -66,15 +66,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-
-
-def commit() -> str | None:
-    """The commit that this package is a checkout of, "+" where it was changed since; None outside a checkout."""
-    folder = Path(__file__).parent
-    git = ["git", "-C", str(folder)]
-    try:
-        name = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "."], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return name.stdout.strip() + ("+" if changed.stdout else "")

@@ -21,12 +21,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 import carpal
+from carpal.checkout import commit, without_machine
 from carpal.data import shared
 from carpal.errors import CarpalError
 from carpal.imaging.preprocess import preprocess
@@ -35,7 +37,7 @@ from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import resolve, sidecar_of
 from carpal.inference.upright import read_views
-from carpal.trust import negatives, refusal
+from carpal.trust import negatives, refusal, two_hands
 from carpal.trust.limits import LOOKS, Limits, Usual
 from carpal.trust.picture import Picture, measure
 from carpal.trust.refusal import Found
@@ -47,6 +49,7 @@ SMALLEST: Final = 96.0
 FOUND: Final = 0.1
 FURTHER: Final = 1.25
 HANDS: Final = ("rsna", "brazil")
+AT_ONCE: Final = 64
 
 
 class Case(NamedTuple):
@@ -66,21 +69,23 @@ class Seen(NamedTuple):
     coloured: bool
     picture: Picture
     found: Found | None
+    two_hands: bool = False
+    """A hand that would be taken for two."""
 
 
-def radiographs(source: Path, limit: int | None = None, held_out: bool = False) -> Iterator[Case]:
+def radiographs(source: Path, limit: int | None = None, held_out: bool = False, start: int = 0) -> Iterator[Case]:
     """Hands of the data folder in a fixed random order, of the other folds or those held out; then Brazilian ones.
 
-    `limit` of each; None gives all.
+    Of each those from `start` up to `limit`; None gives all.
     """
     samples = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out]
     order = np.random.default_rng(0)
-    for index in order.permutation(len(samples))[:limit]:
+    for index in order.permutation(len(samples))[start:limit]:
         sample = samples[index]
         yield Case("rsna", sample.id, read_radiograph(sample.read(), sample.name), bool(sample.male))
     if not held_out:
         files = sorted((source / "external" / "brazil").glob("*.jpg"))
-        for index in order.permutation(len(files))[:limit]:
+        for index in order.permutation(len(files))[start:limit]:
             yield Case("brazil", files[index].name, read_radiograph(files[index]))
 
 
@@ -119,17 +124,18 @@ def pictures(folder: Path) -> Iterator[Case]:
 
 def look(case: Case, engine: Engine | None = None) -> Seen:
     """Measures a case: its looks, and what the network finds in it, where one is given."""
-    coloured = IN_COLOUR in case.radiograph.warnings
+    pixels_HW = case.radiograph.pixels_HW
+    two = case.kind in HANDS and two_hands.split(pixels_HW) is not None
+    seen = Seen(case.kind, case.name, IN_COLOUR in case.radiograph.warnings, measure(pixels_HW), None, two)
     if engine is None:
-        return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), None)
-    prepared = preprocess(case.radiograph.pixels_HW, engine.long_side)
-    reading, _ = read_views(engine, prepared.grey_HW, case.male, original_HW=case.radiograph.pixels_HW)
-    found = None
-    if reading.boxes_R4 is not None and reading.scores_R is not None and reading.region_months_R is not None:
-        height, width = prepared.grey_HW.shape
-        values = reading.boxes_R4, reading.scores_R, reading.region_months_R
-        found = refusal.find(*values, reading.months, (height, width))
-    return Seen(case.kind, case.name, coloured, measure(case.radiograph.pixels_HW), found)
+        return seen
+    prepared = preprocess(pixels_HW, engine.long_side)
+    reading, _ = read_views(engine, prepared.grey_HW, case.male, original_HW=pixels_HW)
+    if reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
+        return seen
+    height, width = prepared.grey_HW.shape
+    values = reading.boxes_R4, reading.scores_R, reading.region_months_R
+    return seen._replace(found=refusal.find(*values, reading.months, (height, width)))
 
 
 def fit_limits(seen: Sequence[Seen]) -> Limits:
@@ -167,20 +173,29 @@ def _beyond(values: Sequence[float]) -> float:
 
 
 def judge(case: Seen, limits: Limits) -> str:
-    """The code that a case is refused with; "" where it passes."""
+    """The code that a case is refused with, in the order of `assess`; "" where it passes.
+
+    Only hands are refused as two hands: `carpal assess` reads the halves of any other picture apart.
+    """
     code = "not-a-radiograph" if case.coloured else refusal.judge_picture(case.picture, limits)[0]
+    code = code or ("two-hands" if case.two_hands else "")
     return code or ("" if case.found is None else refusal.judge_reading(case.found, limits)[0])
 
 
 def table(seen: Iterable[Seen], limits: Limits) -> dict[str, Any]:
-    """For each kind: how many there were, how many were refused, and with which codes."""
-    codes: defaultdict[str, list[str]] = defaultdict(list)
+    """For each kind: how many there were, how many of them the network read, how many were refused, with which codes.
+
+    Those that the network did not read passed or failed the checks of the picture alone.
+    """
+    kinds: defaultdict[str, list[Seen]] = defaultdict(list)
     for case in seen:
-        codes[case.kind].append(judge(case, limits))
-    return {
-        kind: {"n": len(found), "refused": sum(map(bool, found)), "codes": dict(Counter(filter(None, found)))}
-        for kind, found in codes.items()
-    }
+        kinds[case.kind].append(case)
+    counted = {}
+    for kind, cases in kinds.items():
+        codes = Counter(code for case in cases if (code := judge(case, limits)))
+        read = sum(case.found is not None for case in cases)
+        counted[kind] = {"n": len(cases), "read_by_network": read, "refused": codes.total(), "codes": dict(codes)}
+    return counted
 
 
 def fit(
@@ -194,24 +209,24 @@ def fit(
     """The sidecar's field `refusal`: the limits, and how many of each kind of picture they refuse.
 
     `source` is the data folder; `limit` hands of each source and `each` pictures of every drawn and cut kind are read
-    by the network. Raises DataError, WeightsError, BackendError.
+    by the network, the other hands go through the checks of the picture alone (`read_by_network` of the table); a limit
+    beyond the largest source reads all. Raises DataError, WeightsError, BackendError.
     """
     engine = open_engine(weights, threads=1)
-    cases = [*radiographs(source, limit), *others(source, each)]
-    cases += [case for folder in pictures_of for case in pictures(folder)]
-    seen = look_at(cases, engine)
-    read = {(case.kind, case.name) for case in cases}
-    seen += [look(case) for case in radiographs(source) if (case.kind, case.name) not in read]
+    fitted = [radiographs(source, limit), others(source, each), *map(pictures, pictures_of)]
+    seen = look_at(chain.from_iterable(fitted), engine) + look_at(radiographs(source, start=limit))
     limits = fit_limits(seen)
-    tests = [case for folder in kept_out for case in pictures(folder)]
-    tests += [*radiographs(source, limit, held_out=True), *cuts(source, None, held_out=True)]
-    words = [f"--pictures {folder}" for folder in pictures_of] + [f"--kept-out {folder}" for folder in kept_out]
+    tests = [*map(pictures, kept_out), radiographs(source, limit, held_out=True), cuts(source, None, held_out=True)]
+    kept = look_at(chain.from_iterable(tests), engine)
+    kept += look_at(radiographs(source, held_out=True, start=limit))
+    words: list[tuple[str, str | Path]] = [("--source", source), ("--weights", weights)]
+    words += [("--pictures", folder) for folder in pictures_of] + [("--kept-out", folder) for folder in kept_out]
+    named = [f"{flag} {without_machine(path)}" for flag, path in words]
     return limits.as_dict() | {
         "fitted_on": table(seen, limits),
-        "kept_out": table(look_at(tests, engine), limits),
-        "command": " ".join(
-            ["carpal limits --source", str(source), f"--weights {weights}", *words, f"--limit {limit} --each {each}"]
-        ),
+        "kept_out": table(kept, limits),
+        "command": " ".join(["carpal limits", *named, f"--limit {limit} --each {each}"]),
+        "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
         "carpal": carpal.__version__,
     }
@@ -225,15 +240,17 @@ def write(weights: str, block: Mapping[str, Any]) -> Path:
     return sidecar
 
 
-def look_at(cases: Sequence[Case], engine: Engine) -> list[Seen]:
-    """`look` at each with the network, as many at the same time as there are cores."""
+def look_at(cases: Iterable[Case], engine: Engine | None = None) -> list[Seen]:
+    """`look` at each, as many at the same time as there are cores; `AT_ONCE` at most are in memory."""
+    waiting = iter(cases)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        return list(_progress(pool.map(lambda case: look(case, engine), cases), len(cases)))
+        parts = iter(lambda: list(islice(waiting, AT_ONCE)), [])
+        return list(_progress(one for part in parts for one in pool.map(lambda case: look(case, engine), part)))
 
 
-def _progress(seen: Iterable[Seen], count: int) -> Iterator[Seen]:
+def _progress(seen: Iterable[Seen]) -> Iterator[Seen]:
     for done, one in enumerate(seen, 1):
         yield one
         if sys.stderr.isatty() or done % 50 == 0:
-            print(f"\r{done}/{count} pictures", end="", file=sys.stderr, flush=True)
+            print(f"\r{done} pictures", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
