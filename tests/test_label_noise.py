@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+
+from bench_kit import bench_script
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = {
@@ -20,13 +20,7 @@ PUBLISHED = {
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("label_noise", ROOT / "bench" / "label_noise.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return bench_script("label_noise")
 
 
 def test_scatter_adds_to_the_error_as_the_formula_takes_it_away(bench: ModuleType) -> None:
