@@ -1,18 +1,22 @@
-"""Real pictures that are no hand, for `carpal limits --kept-out`: heads in slices, and photographs made grey.
+"""Real pictures that are no hand, for `carpal limits`: some to fit on, others that are kept out and only measured.
 
-    pip install --no-deps --target packages nilearn nibabel scikit-image
+    pip install --no-deps --target packages nilearn nibabel scikit-image scikit-learn
     PYTHONPATH=packages python bench/kept_out.py packages/nilearn/datasets/data/mni_icbm152_t1_*.nii.gz \
-        --photographs packages/skimage/data FOLDER… --out kept-out
+        --photographs packages/skimage/data FOLDER… --pictures packages/sklearn/datasets/images --out others
+    carpal limits --source shared/data --pictures others/pictures \
+        --kept-out others/heads --kept-out others/photographs --limit 800 --each 6
 
-Slices come from a brain template (magnetic resonance, T1), every fourth along each of its three axes, head upwards
-where the axis allows. Photographs are any image files below the folders, made grey so that colour does not give them
-away, and brought to a long side of 1,000 pixels at most. Nothing is fitted on any of them.
+To fit on: the DICOM files that pydicom ships for its tests, and scikit-learn's photographs, copied as they are; `carpal
+limits` leaves out what it cannot decode. Kept out: slices of a brain template (magnetic resonance, T1), every fourth
+along each of its three axes, head upwards where the axis allows; and photographs, any image files below the folders,
+made grey so that colour does not give them away, and brought to a long side of 1,000 pixels at most.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,7 @@ EVERY = 4
 LEAST_TISSUE = 0.05
 """A slice with a smaller share of pixels that are not empty is left out."""
 LONG_SIDE = 1000
+IMAGES = (".jpg", ".jpeg", ".png")
 
 
 def slices(template: Path) -> Iterator[tuple[str, Image.Image]]:
@@ -49,13 +54,34 @@ def photographs(folder: Path) -> Iterator[tuple[str, Image.Image]]:
         yield f"{path.parent.name}-{path.stem}", grey
 
 
+def to_fit_on(folders: Iterable[Path]) -> Iterator[Path]:
+    """The files to copy: pydicom's test files (.dcm), and the images of the folders."""
+    import pydicom
+
+    yield from sorted((Path(pydicom.__file__).parent / "data" / "test_files").rglob("*.dcm"))
+    for folder in folders:
+        yield from sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGES)
+
+
+def copy(files: Iterable[Path], folder: Path) -> int:
+    """Copies the files, numbered so that none overwrites another; returns how many there were."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    for count, path in enumerate(files, 1):
+        shutil.copyfile(path, folder / f"{count:03}-{path.name}")
+    return count
+
+
 def main() -> None:
     """Writes one folder for each source below `--out`."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("template", type=Path, nargs="?", help="a NIfTI volume of a head")
     parser.add_argument("--photographs", type=Path, nargs="*", default=[], help="folders with image files")
+    parser.add_argument("--pictures", type=Path, nargs="*", help="folders with image files to fit on, beside pydicom's")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
+    if arguments.pictures is not None:
+        print(f"{arguments.out / 'pictures'}: {copy(to_fit_on(arguments.pictures), arguments.out / 'pictures')} files")
     sources = {"photographs": (pair for folder in arguments.photographs for pair in photographs(folder))}
     if arguments.template is not None:
         sources["heads"] = slices(arguments.template)

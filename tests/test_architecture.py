@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": BASE | {"imaging", "data", "model", "baselines", "evaluation"},
     "growth": BASE,
     "trust": BASE | {"imaging"},
+    "trust.sex_fit": BASE | {"growth"},
     "trust.shape": BASE | {"model"},  # model.mean_hand, which needs no torch
     "trust.fit": BASE | {"imaging", "inference", "data"},
     "trust.cases": BASE | {"imaging", "inference", "data"},

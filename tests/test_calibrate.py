@@ -17,6 +17,7 @@ from PIL import Image
 from carpal.cli import main
 from carpal.errors import WeightsError
 from carpal.evaluation import run
+from carpal.evaluation.calibrate import weak
 from carpal.inference.assess import assess
 from carpal.inference.engine import Reading, open_engine
 from carpal.inference.info import read_info, sha256_of, write_calibration
@@ -131,6 +132,29 @@ def test_a_calibration_of_other_weights_is_refused_before_reading(
     words = [str(hospital.images / "0.png"), "--sex", "male", "--weights", str(hospital.weights)]
     assert main(["assess", *words, "--calibration", str(out)]) == 2
     assert "make one for these weights" in capsys.readouterr().err
+
+
+def test_strata_that_hold_too_seldom_are_said() -> None:
+    def part(n: int, coverage: float | None) -> dict[str, Any]:
+        return {"n": n, "coverage": coverage}
+
+    strata = {"male 14-19": part(40, 0.8499), "male 10-14": part(400, 0.85), "female 0-2": part(39, 0.2)}
+    check = {"nominal": 0.9, "by_sex": {"male": part(440, 0.849)}, "by_stratum": strata | {"male 0-2": part(0, None)}}
+    sex, stratum = weak(check)
+    assert sex.startswith("below 85 %: male, coverage 84.9 %, n 440 - ")
+    assert stratum.startswith("below 85 %: male 14-19, coverage 85.0 %, n 40 - ")
+    assert weak(check | {"nominal": 0.8}) == []
+
+
+def test_the_command_says_which_strata_hold_too_seldom(
+    open_hospital: Callable[[float], Hospital], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hospital = open_hospital(0.0)
+    main(["calibrate", *hospital.words, "--interval"])
+    assert "below" not in capsys.readouterr().out
+    monkeypatch.setattr("carpal.evaluation.calibrate.SHORT", -0.1)  # no stratum holds all
+    main(["calibrate", *hospital.words, "--interval"])
+    assert "below 100 %: male, coverage " in capsys.readouterr().out
 
 
 def test_intervals_go_into_the_sidecar_and_into_every_evaluation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from carpal.types import Assessment, Radiograph, Sex
 pytest.importorskip("onnxruntime")
 
 from carpal.inference.engine import Engine, open_engine
+from carpal.trust.distortions import FAMILIES
+from carpal.trust.fit import HANDS
+from carpal.trust.stress import Remembering
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HALF_A_MONTH = 0.5
@@ -83,6 +87,53 @@ def test_a_stretched_copy_reads_the_same(name: str, months: float, sex: Sex) -> 
     pixels_HW = read_radiograph(EXAMPLES / f"{name}.jpg").pixels_HW
     as_it_is = read(pixels_HW, sex).months
     assert read(stretched(pixels_HW), sex).months == pytest.approx(as_it_is, abs=HALF_A_MONTH)
+
+
+@pytest.mark.parametrize(("name", "months", "sex"), examples()[:2])
+def test_turned_and_mirrored_it_reads_the_same(name: str, months: float, sex: Sex) -> None:
+    pixels_HW = read_radiograph(EXAMPLES / f"{name}.jpg").pixels_HW
+    once = Remembering(engine())  # what turned comes down to the same view is not read twice
+    as_it_is = assess(Radiograph(pixels_HW, "example"), sex, once).months
+    steps = [(kind, strength) for kind in ("quarter turns", "flip") for strength in FAMILIES[kind].strengths]
+    for family, strength in steps:
+        moved_HW = FAMILIES[family].apply(pixels_HW, strength)
+        assert not np.array_equal(moved_HW, pixels_HW)
+        found = assess(Radiograph(moved_HW, "example"), sex, once).months
+        assert found == pytest.approx(as_it_is, abs=HALF_A_MONTH), f"{family} {strength}"
+
+
+def test_the_intervals_hold_as_often_as_they_promise() -> None:
+    check = sidecar()["calibration"]["check"]
+    assert check["crossfitted"] is True
+    assert check["n"] >= 500
+    assert 0.87 <= check["coverage"] <= 0.93
+
+
+@pytest.mark.parametrize(("kind", "fewer"), [("rsna", 0.01), ("brazil", 0.02)])
+def test_few_hands_are_refused(kind: str, fewer: float) -> None:
+    """As a share of those that the network read, although the others' refusals count too: it errs upwards."""
+    parts = [part[kind] for part in evidence() if kind in part]
+    read = sum(part.get("read_by_network", part["n"]) for part in parts)
+    assert read >= 200
+    assert sum(part["refused"] for part in parts) < fewer * read
+
+
+def test_nearly_all_that_was_kept_out_is_refused() -> None:
+    _, kept_out = evidence()
+    others = [part for kind, part in kept_out.items() if kind not in HANDS]
+    assert sum(part["n"] for part in others) >= 200
+    assert sum(part["refused"] for part in others) > 0.98 * sum(part["n"] for part in others)
+
+
+def sidecar() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(read_info("alanet").path.with_suffix(".json").read_text(encoding="utf-8"))
+    return content
+
+
+def evidence() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the limits were fitted on, and what was kept out: for each kind of picture n, refused, codes."""
+    block = sidecar()["refusal"]
+    return block["fitted_on"], block["kept_out"]
 
 
 def test_the_reference_runtime_gives_the_same_bytes_on_one_thread_and_two() -> None:

@@ -47,7 +47,7 @@ def run_calibrate(arguments: Namespace) -> int:
 
 
 def _intervals(arguments: Namespace) -> int:
-    from carpal.evaluation.calibrate import fit_intervals
+    from carpal.evaluation.calibrate import fit_intervals, weak
     from carpal.evaluation.intervals import lines
 
     fitted = fit_intervals(
@@ -60,7 +60,7 @@ def _intervals(arguments: Namespace) -> int:
     )
     for name, cell in fitted["cells"].items():
         print(f"{name} months: quantiles moved by {cell['offset']:+.2f}, n {cell['n']}")
-    print("\n".join(lines(fitted["check"])))
+    print("\n".join([*lines(fitted["check"]), *weak(fitted["check"])]))
     return 0
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from carpal.inference.info import write_calibration
 from carpal.trust import coverage
 from carpal.trust.intervals import COVERAGE, fit
 from carpal.trust.site import Site, check_name, fit_site
+
+MANY: Final = 40
+"""Radiographs from which the coverage of a stratum is judged."""
+SHORT: Final = 0.05
+"""Coverage below the promised one that a stratum may have: 85 % of 90."""
 
 
 def fit_intervals(
@@ -44,6 +50,21 @@ def fit_intervals(
     )
     write_calibration(weights, calibration)
     return calibration.as_dict()
+
+
+def weak(check: Mapping[str, Any]) -> list[str]:
+    """A line for each stratum of `MANY` radiographs or more whose coverage is more than `SHORT` below the promised."""
+    lowest = check["nominal"] - SHORT
+    return [
+        f"below {_percent(lowest, 0)}: {name}, coverage {_percent(part['coverage'])}, n {part['n']} - these intervals "
+        "are too narrow; say so where the weights are described, or label more radiographs of this kind"
+        for name, part in (check["by_sex"] | check["by_stratum"]).items()
+        if part["n"] >= MANY and part["coverage"] < lowest
+    ]
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
 
 
 def calibrate_site(

@@ -15,7 +15,8 @@ from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.inference.pose import USUAL_RADIUS
 from carpal.inference.upright import Stand, read_views
-from carpal.trust import refusal, two_hands
+from carpal.inference.views import read_both
+from carpal.trust import refusal, sex_fit, two_hands
 from carpal.trust.reasons import refuse
 from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
 
@@ -72,6 +73,7 @@ class Switches(TypedDict, total=False):
     may_refuse: bool
     one_hand: bool
     as_it_came: bool
+    stated: bool
 
 
 class Examined(NamedTuple):
@@ -95,7 +97,8 @@ def assess(
     Warns, in `Assessment.warnings`, of everything that the result rests on without being certain. Two hands in one
     frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture,
     `one_hand` says that two hands were looked for already. `as_it_came` does not look for the hand to bring it upright:
-    networks with and without regions are then compared on the same pictures.
+    networks with and without regions are then compared on the same pictures. `stated=False` says that the sex is one of
+    two that the image is read for: whether it fits is then not asked.
     """
     return examine(radiograph, sex, engine, boxes_original_R4, **switches).assessment
 
@@ -109,6 +112,7 @@ def examine(
     may_refuse: bool = True,
     one_hand: bool = False,
     as_it_came: bool = False,
+    stated: bool = True,
 ) -> Examined:
     """`assess`, with the network's own answer beside the assessment."""
     refused = _refuse_picture(radiograph, engine, one_hand) if may_refuse else None
@@ -122,7 +126,9 @@ def examine(
     if refused is not None:
         return Examined(_refused(radiograph, sex, engine, refused), reading, stand)
     regions = _regions(reading, prepared.geometry, radiograph.pixels_HW.shape)
-    stood = _stood(stand, prepared.grey_HW.shape)
+    said = _stood(stand, prepared.grey_HW.shape) + _warnings(radiograph, sex, prepared, reading, regions)
+    if stated:
+        said += _other_sex(radiograph, sex, engine, reading, stand, given_R4)
     assessment = Assessment(
         image=radiograph.source,
         sex=sex,
@@ -131,7 +137,7 @@ def examine(
         model=engine.model,
         probabilities=tuple(float(p) for p in reading.probabilities_K),
         interval=_interval(engine, sex, reading),
-        warnings=(*radiograph.warnings, *stood, *_warnings(radiograph, sex, prepared, reading, regions)),
+        warnings=(*radiograph.warnings, *said),
     )
     return Examined(assessment, reading, stand)
 
@@ -213,3 +219,21 @@ def _warnings(
     if abs(reading.months - _inside(reading.months)) > TOLERANCE:
         found.append(f"the network answered {reading.months:.1f} months, outside its scale of 0 to {RANKS - 1}")
     return found
+
+
+def _other_sex(
+    radiograph: Radiograph,
+    sex: Sex,
+    engine: Engine,
+    reading: Reading,
+    stand: Stand,
+    given_R4: NDArray[np.float64] | None,
+) -> list[str]:
+    """Reads the same picture for the other sex where the stated one fits the file's age badly: only for a warning."""
+    age = None if radiograph.exam is None else radiograph.exam.age_months
+    months = _inside(reading.months)
+    if age is None or not sex_fit.is_unusual(sex, age, months):
+        return []
+    boxes_R4 = None if given_R4 is None else stand.into(given_R4)
+    other = read_both(engine, stand.picture_HW, sex is not Sex.MALE, stand.turns, boxes_R4)
+    return sex_fit.warn(sex, age, months, _inside(other.months))

@@ -21,23 +21,26 @@ def read_hands(radiograph: Radiograph, sex: Sex | None, engine: Engine) -> list[
     """
     if sex is not None:
         return read_frame(radiograph, sex, engine)
-    female, male = (read_frame(radiograph, either, engine) for either in (Sex.FEMALE, Sex.MALE))
+    female, male = (read_frame(radiograph, either, engine, stated=False) for either in (Sex.FEMALE, Sex.MALE))
     return [BothSexes(one, other) for one, other in zip(female, male, strict=True)]
 
 
-def read_frame(radiograph: Radiograph, sex: Sex, engine: Engine) -> list[Assessment]:
-    """One assessment for each hand in the frame. Two hands whose ages differ beyond their intervals are flagged."""
+def read_frame(radiograph: Radiograph, sex: Sex, engine: Engine, stated: bool = True) -> list[Assessment]:
+    """One assessment for each hand in the frame. Two hands whose ages differ beyond their intervals are flagged.
+
+    `stated` says that the sex was stated, not tried: only then a warning may say that it fits badly.
+    """
     halves = two_hands.split(radiograph.pixels_HW)
     if halves is None:
-        return [assess(radiograph, sex, engine, one_hand=True)]
-    hands = [_read_half(radiograph, half, sex, engine) for half in halves]
+        return [assess(radiograph, sex, engine, one_hand=True, stated=stated)]
+    hands = [_read_half(radiograph, half, sex, engine, stated) for half in halves]
     warning = difference(*hands)
     return [replace(hand, warnings=(*hand.warnings, *warning)) for hand in hands]
 
 
-def _read_half(radiograph: Radiograph, half: two_hands.Half, sex: Sex, engine: Engine) -> Assessment:
+def _read_half(radiograph: Radiograph, half: two_hands.Half, sex: Sex, engine: Engine, stated: bool) -> Assessment:
     """A half on its own, with its regions moved to where they lie in the frame."""
-    hand = assess(replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW)), sex, engine)
+    hand = assess(replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW)), sex, engine, stated=stated)
     return replace(_moved(hand, half.left, half.top), side_in_image=half.side_in_image)
 
 
