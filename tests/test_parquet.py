@@ -76,7 +76,7 @@ def test_every_value_of_an_entry_has_its_column(tmp_path: Path) -> None:
     assert list(first) == list(COLUMNS)
     assert json.loads(first.pop("json")) == whole
     expected = [
-        "a", "left", "female", 100.0, 90.0, 110.0, 0.9, None, None, 101.5, "hospital", None, None, ["one", "two"],
+        "a", "left", "female", 100.0, 90.0, 110.0, 0.9, *[None] * 6, 101.5, "hospital", None, None, ["one", "two"],
         "m", "1", "ab", "onnx", "fp32", "1",
     ]  # fmt: skip
     assert list(first.values()) == expected

@@ -110,7 +110,7 @@ def test_an_unknown_sex_gives_both_ages_and_none_of_its_own(
     assert {sex: one["sex"] for sex, one in entry["by_sex"].items()} == {"female": "female", "male": "male"}
     assert [one["months"] for one in entry["by_sex"].values()] == [120, 120]
     out, _ = capsys.readouterr()
-    assert "sex unknown, so both: 10 years (120.0 months) as female, 10 years (120.0 months) as male" in out
+    assert "sex unknown, so both: 10 years (120.0 months) as female; 10 years (120.0 months) as male" in out
     with Image.open(overlay) as picture:
         assert picture.height > 1200
     assert sorted({male for _, male in fake.asked}) == [False, True]

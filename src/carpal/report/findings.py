@@ -104,9 +104,7 @@ class Findings:
             assert self.refusal is not None
             return f"No bone age: {self.refusal.message}"
         sentence = f"Bone age {self.months:.1f} months ({self.sex})"
-        if self.interval is not None:
-            low, high, share = self.interval.low, self.interval.high, round(100 * self.interval.coverage)
-            sentence += f", {share} % interval {low:.1f} to {high:.1f} months"
+        sentence += _span(self.interval)
         if self.score is not None:
             sentence += f", z-score {self.score.z:+.2f} ({self.score.reference})"
         return sentence + self._calibrated
@@ -224,7 +222,14 @@ def _score(months: float | None, sex: Sex, age: float | None) -> tuple[Score | N
 
 
 def _months(found: Findings) -> str:
-    return "none" if found.months is None else f"{found.months:.1f} months"
+    return "none" if found.months is None else f"{found.months:.1f} months{_span(found.interval)}"
+
+
+def _span(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    share = round(100 * interval.coverage)
+    return f", {share} % interval {interval.low:.1f} to {interval.high:.1f} months"
 
 
 def _rounded(box: Box) -> Box:

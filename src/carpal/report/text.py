@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from gettext import NullTranslations
 from typing import Any
 
-from carpal.types import Assessment, BothSexes, Result
+from carpal.types import Assessment, BothSexes, Interval, Result
 
 
 def years(months: float, words: NullTranslations | None = None) -> str:
@@ -38,11 +38,13 @@ def line_of(result: Result) -> str:
 
 
 def line_of_both(both: BothSexes) -> str:
-    """One line for a radiograph whose sex is unknown: the age as a girl's and as a boy's, and that both are given."""
+    """One line for a radiograph whose sex is unknown: the age as a girl's and as a boy's, each with its interval."""
     if both.female.months is None or both.male.months is None:
         return line(both.female if both.female.months is None else both.male)
-    girl, boy = (f"{years(months)} ({months:.1f} months)" for months in (both.female.months, both.male.months))
-    return f"{_name(both.female)}: sex unknown, so both: {girl} as female, {boy} as male"
+    ages = []
+    for each, months in ((both.female, both.female.months), (both.male, both.male.months)):
+        ages.append(", ".join([f"{years(months)} ({months:.1f} months) as {each.sex}", *calibration(each)]))
+    return f"{_name(both.female)}: sex unknown, so both: {'; '.join(ages)}"
 
 
 def _name(assessment: Assessment) -> str:
@@ -54,12 +56,16 @@ def _name(assessment: Assessment) -> str:
 def calibration(assessment: Assessment) -> list[str]:
     """The interval, and the network's own age where a hospital's calibration changed it; empty without both."""
     parts = []
-    if (interval := assessment.interval) is not None:
-        share = f"{100 * interval.coverage:.0f} %"
-        parts.append(f"{share} interval {interval.low:.0f} to {interval.high:.0f} months")
+    if assessment.interval is not None:
+        parts.append(span(assessment.interval))
     if assessment.raw_months is not None:
         parts.append(f"calibrated by {assessment.site} from {assessment.raw_months:.1f}")
     return parts
+
+
+def span(interval: Interval) -> str:
+    """ "90 % interval 104 to 140 months"."""
+    return f"{100 * interval.coverage:.0f} % interval {interval.low:.0f} to {interval.high:.0f} months"
 
 
 def _count(number: int, noun: str) -> str:
