@@ -64,6 +64,20 @@ def test_report_of_an_unknown_sex_has_both_ages(
 
 
 @pytest.mark.usefixtures("told")
+def test_no_report_of_an_adult(tmp_path: Path, hand_png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["report", str(hand_png), "--sex", "female", "--out", str(tmp_path / "r.pdf")]
+    born = ["--birth-date", "1980-01-01", "--study-date"]
+    assert main([*words, *born, "2020-07-01"]) == 3
+    out, err = capsys.readouterr()
+    assert "no age" in out
+    assert "the patient is an adult (the stated age is 20 years or more)" in out
+    assert "without an age there is no report" in err
+    assert "120" not in out + err
+    assert not (tmp_path / "r.pdf").exists()
+    assert main([*words, *born, "1999-12-01"]) == 0
+
+
+@pytest.mark.usefixtures("told")
 def test_report_of_two_hands_has_two_pages(tmp_path: Path, two_hands_png: bytes) -> None:
     (tmp_path / "two.png").write_bytes(two_hands_png)
     assert main(["report", str(tmp_path / "two.png"), "--sex", "male", "--out", str(tmp_path / "r.pdf")]) == 0

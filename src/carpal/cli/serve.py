@@ -142,6 +142,7 @@ def run_report(arguments: Namespace) -> int:
     from carpal.inference.hands import cut_out, read_hands
     from carpal.report import pdf, write_atomically
     from carpal.report.text import line_of
+    from carpal.trust.refusal import of_stated_age
     from carpal.trust.site import calibrated, read_site
     from carpal.types import has_age
 
@@ -152,12 +153,13 @@ def run_report(arguments: Namespace) -> int:
     sex = None if arguments.sex == "unknown" else choose_sex(radiograph, to_sex(arguments.sex))
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    results = [calibrated(result, site) for result in read_hands(radiograph, sex, engine)]
+    read = [calibrated(result, site) for result in read_hands(radiograph, sex, engine)]
+    results = [of_stated_age(result, child.months) for result in read]
     for result in results:
         print(line_of(result))
     pages = [cut_out(radiograph, result) for result in results]
     if not any(has_age(result) for result in results):
-        raise UnsuitableImage(f"{arguments.image}: without an age there is no report - take another radiograph")
+        raise UnsuitableImage(f"{arguments.image}: without an age there is no report - the line above says why")
     write_atomically(arguments.out, pdf.render_hands(pages, child, arguments.language))
     return 0
 

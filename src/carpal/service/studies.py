@@ -31,6 +31,7 @@ from carpal.service.jobs import Job, Jobs, Limits, State
 from carpal.service.patient import patient_of
 from carpal.service.readings import Correction, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, renamed, to_plain
+from carpal.trust.refusal import of_stated_age
 from carpal.trust.site import Site, calibrated
 from carpal.types import Assessment, BothSexes, Radiograph, Result, Sex
 
@@ -144,7 +145,12 @@ class Studies:
         job = self.job(study)
         if job is None or job.result is None or job.state not in (State.DONE, State.DELIVERED):
             return ()
-        return from_plain(job.result, study.file)
+        return self._judged(study, from_plain(job.result, study.file))
+
+    @staticmethod
+    def _judged(study: Study, results: Sequence[Result]) -> tuple[Result, ...]:
+        """The results without an age where the dates, given with the upload or later, are those of an adult."""
+        return tuple(of_stated_age(result, study.chronological_months) for result in results)
 
     def shown(self, study: Study) -> tuple[Result, ...]:
         """What a reader sees: the answer from regions that were put right, else the machine's own."""
@@ -156,7 +162,7 @@ class Studies:
         found = self.readings.correction(study)
         if found is None:
             return None
-        assessment = single(from_plain(json.loads(found.assessment), study.file))
+        assessment = single(self._judged(study, from_plain(json.loads(found.assessment), study.file)))
         return (assessment, found) if assessment is not None else None
 
     def correct(self, study: Study, boxes: Mapping[str, Sequence[float]], reader: str) -> Assessment:
