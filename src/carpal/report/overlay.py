@@ -20,7 +20,7 @@ import carpal
 from carpal.anatomy import COLOURS, group_of
 from carpal.imaging.preprocess import is_inverted, stretch
 from carpal.report import write_atomically
-from carpal.report.text import calibration, span, years
+from carpal.report.text import details, span, years, z_score
 from carpal.types import Assessment, BothSexes, Radiograph, Result
 
 LONG_SIDE: Final = 1200
@@ -210,10 +210,12 @@ def _title(result: Result) -> tuple[str, list[str]]:
             for each in (result.female, result.male)
         ]
         parts = ["the sex is unknown, so both ages", *_side(result.female)]
-        parts += [f"{span(each.interval)} as {each.sex}" for each in (result.female, result.male) if each.interval]
+        for each in (result.female, result.male):
+            facts = [*([span(each.interval)] if each.interval else []), *z_score(each)]
+            parts += [f"{fact} as {each.sex}" for fact in facts]
         return ", ".join(ages), [*parts, *_site(result.female)]
     age = "no age" if result.months is None else f"{years(result.months)} ({result.months:.1f} months)"
-    return f"{age}, {result.sex}", [*_side(result), *calibration(result)]
+    return f"{age}, {result.sex}", [*_side(result), *details(result)]
 
 
 def _plain(text: str) -> str:

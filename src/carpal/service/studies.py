@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import INDEX, REGIONS
 from carpal.errors import CarpalError, InputError, UnreadableImage
+from carpal.growth.compare import compared
+from carpal.growth.reference import Reference, reference
 from carpal.imaging.read import is_dicom, read_radiograph
 from carpal.inference.assess import assess, choose_sex, to_sex
 from carpal.inference.engine import Engine
@@ -66,10 +68,12 @@ class Facts:
 class Studies:
     """Studies of one data folder, read by one engine in one thread, and calibrated by `site` where there is one.
 
-    Raises ConfigError for a calibration of other weights.
+    Children are compared with `table`, by default with the default reference. Raises ConfigError for a
+    calibration of other weights.
     """
 
-    def __init__(self, folder: Path, engine: Engine, site: Site | None = None) -> None:
+    def __init__(self, folder: Path, engine: Engine, site: Site | None = None, table: Reference | None = None) -> None:
+        self.table = table or reference()
         self.site = site.for_model(engine.model) if site else None
         self.uploads = folder / "uploads"
         self.uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -147,10 +151,10 @@ class Studies:
             return ()
         return self._judged(study, from_plain(job.result, study.file))
 
-    @staticmethod
-    def _judged(study: Study, results: Sequence[Result]) -> tuple[Result, ...]:
-        """The results without an age where the dates, given with the upload or later, are those of an adult."""
-        return tuple(of_stated_age(result, study.chronological_months) for result in results)
+    def _judged(self, study: Study, results: Sequence[Result]) -> tuple[Result, ...]:
+        """The results compared with other children by the dates, given with the upload or later; none of an adult."""
+        months = study.chronological_months
+        return tuple(compared(of_stated_age(result, months), months, self.table) for result in results)
 
     def shown(self, study: Study) -> tuple[Result, ...]:
         """What a reader sees: the answer from regions that were put right, else the machine's own."""
@@ -180,7 +184,9 @@ class Studies:
         assessment = replace(assessment, warnings=(*assessment.warnings, note))
         texts = json.dumps(dict(boxes)), json.dumps(to_plain([assessment]))
         self.readings.keep_correction(Correction(study.id, reader, now(), study.sex, *texts))
-        return replace(assessment, image=study.file)
+        (shown,) = self._judged(study, [replace(assessment, image=study.file)])
+        assert isinstance(shown, Assessment)
+        return shown
 
     def radiograph(self, study: Study) -> Radiograph:
         """The decoded radiograph of a study. Raises UnreadableImage where its file is gone."""
@@ -217,6 +223,7 @@ class Studies:
             birth_date=_date(study.birth_date),
             study_date=_date(study.study_date),
             height_cm=study.height_cm,
+            reference=self.table,
             earlier=tuple(sorted(earlier, key=lambda reading: reading.chronological_months)),
         )
 
@@ -232,7 +239,8 @@ class Studies:
         """Reads a radiograph without keeping anything: one result for each hand. Raises CarpalError."""
         radiograph = read_radiograph(data, NAME)
         chosen = None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex))
-        return [renamed(result, file) for result in self._ask(radiograph, chosen)]
+        read = self._ask(radiograph, chosen)
+        return [renamed(compared(result, radiograph.age_months, self.table), file) for result in read]
 
     def _ask(self, radiograph: Radiograph, sex: Sex | None) -> list[Result]:
         """The engine's answer for each hand, calibrated; both ages where the sex is None."""
