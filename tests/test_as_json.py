@@ -36,6 +36,7 @@ def test_an_entry_has_exactly_the_promised_keys() -> None:
         "model",
         "carpal",
         "site",
+        "growth",
     ]
     assert entry["model"] == {
         "name": "alanet",

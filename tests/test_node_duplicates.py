@@ -157,8 +157,14 @@ def test_with_another_calibration_or_rule_for_the_sex_a_study_is_read_anew(confi
         return dataclasses.replace(config, reading=dataclasses.replace(config.reading, **settings))  # type: ignore[arg-type]
 
     calibrated = with_reading(calibration=str(tmp_path / "site.json"))
-    ids = [reading_id(each, kit.MODEL) for each in (config, calibrated, with_reading(unknown_sex="refuse"))]
-    assert len(set(ids)) == 3
+    table = tmp_path / "ours.csv"
+    rows = "".join(f"{sex},{age},{age},10\n" for sex in Sex for age in (12, 228))
+    table.write_text(f"sex,age_months,mean_months,sd_months\n{rows}")
+    others = (with_reading(unknown_sex="refuse"), with_reading(reference=str(table)))
+    ids = [reading_id(each, kit.MODEL) for each in (config, calibrated, *others)]
+    table.write_text(table.read_text().replace("12,12,10", "12,13,10"))
+    ids.append(reading_id(others[1], kit.MODEL))
+    assert len(set(ids)) == 5
     assert ids[0] == kit.MODEL, "queues from before go on"
     with kit.running(calibrated) as node:
         assert node.calibration == "W (2026-11-24, n = 80)"

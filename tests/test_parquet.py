@@ -25,6 +25,10 @@ def entry(image: str, **more: Any) -> dict[str, Any]:
     return {"image": image, "months": 100.0, **empty, **MADE_BY, **more}
 
 
+def growth(z: float) -> dict[str, Any]:
+    return {"reference": "ours", "chronological_months": 126.0, "z_score": z}
+
+
 @pytest.fixture(autouse=True)
 def reader() -> Any:
     return pytest.importorskip("pyarrow.parquet")
@@ -65,9 +69,13 @@ def test_every_value_of_an_entry_has_its_column(tmp_path: Path) -> None:
         interval={"low": 90.0, "high": 110.0, "coverage": 0.9},
         warnings=["one", "two"],
         site={"calibration": "hospital", "raw_months": 101.5},
+        growth=growth(1.5),
         side_in_image="left",
     )
-    both = {sex: entry("b", months=months) for sex, months in (("female", 90.0), ("male", None))}
+    both = {
+        "female": entry("b", months=90.0, interval={"low": 80.0, "high": 99.0, "coverage": 0.9}, growth=growth(-0.5)),
+        "male": entry("b", months=None),
+    }
     refused = entry("c", months=None, sex=None, refused={"code": "not-a-hand", "message": "c: no hand"})
     with ResultTable(tmp_path / "r.parquet", MADE_BY) as table:
         for each in (whole, entry("b", months=None, sex=None, by_sex=both), refused):
@@ -76,11 +84,15 @@ def test_every_value_of_an_entry_has_its_column(tmp_path: Path) -> None:
     assert list(first) == list(COLUMNS)
     assert json.loads(first.pop("json")) == whole
     expected = [
-        "a", "left", "female", 100.0, 90.0, 110.0, 0.9, None, None, 101.5, "hospital", None, None, ["one", "two"],
-        "m", "1", "ab", "onnx", "fp32", "1",
+        "a", "left", "female", 100.0, 90.0, 110.0, 0.9, *[None] * 6, 126.0, "ours", 1.5, None, None,
+        101.5, "hospital", None, None, ["one", "two"], "m", "1", "ab", "onnx", "fp32", "1",
     ]  # fmt: skip
     assert list(first.values()) == expected
     assert [second[name] for name in ("months", "months_female", "months_male")] == [None, 90.0, None]
+    names = ("interval_low_female", "interval_high_female", "interval_coverage", "interval_low_male", "interval_low")
+    assert [second[name] for name in names] == [80.0, 99.0, 0.9, None, None]
+    names = ("z_score", "z_score_female", "z_score_male", "reference", "chronological_months")
+    assert [second[name] for name in names] == [None, -0.5, None, "ours", 126.0]
     assert [third[name] for name in ("months", "refused_code", "refused_message")] == [None, "not-a-hand", "c: no hand"]
 
 

@@ -89,3 +89,22 @@ def test_a_hospital_s_calibration_moves_the_age_and_is_named(
     path.write_text(dataclasses.replace(site, model=ModelId("other", "1", "0" * 64)).as_text())
     with pytest.raises(ConfigError, match="belongs to other"):
         calibrated.start()
+
+
+def test_a_reference_of_one_s_own_is_compared_with_and_named(
+    reader_config: NodeConfig, tmp_path: Path, hand: Dataset
+) -> None:
+    path = tmp_path / "ours.csv"
+    rows = "".join(f"{sex},{age},{age},10\n" for sex in ("male", "female") for age in (12, 228))
+    path.write_text(f"# name: ours-2026\nsex,age_months,mean_months,sd_months\n{rows}")
+    settings = dataclasses.replace(reader_config.reading, reference=str(path))
+    compared = kit.FakeNetworkReader(dataclasses.replace(reader_config, reading=settings))
+    answer = read(compared, tmp_path, changed(hand, PatientBirthDate="20140105", StudyDate="20240105"))
+    compared.close()
+    [assessment] = answer.result["assessments"]
+    assert assessment["growth"]["reference"] == "ours-2026"
+    assert assessment["growth"]["z_score"] == pytest.approx(0, abs=0.05), "120 months at 120 months"
+    assert "ours-2026" in answer.files["sr.dcm"].decode("utf-8", "replace")
+    path.write_text("nothing")
+    with pytest.raises(ConfigError, match="lacks the columns"):
+        compared.start()

@@ -18,7 +18,7 @@ from carpal.trust import negatives, refusal
 from carpal.trust.limits import LOOKS, Limits, Usual
 from carpal.trust.picture import measure
 from carpal.trust.reasons import REASONS
-from carpal.types import Exam, Radiograph, Sex
+from carpal.types import BothSexes, Exam, Interval, Radiograph, Sex, each_of
 
 USUAL = Usual((0.0,) * len(LOOKS), tuple(tuple(float(i == j) for j in range(len(LOOKS))) for i in range(len(LOOKS))))
 LIMITS = Limits(
@@ -100,6 +100,21 @@ def test_a_coloured_picture_and_an_adult_never_reach_the_network(
     assert [refused.code for refused in codes if refused] == ["not-a-radiograph", "adult"]
     assert fake.asked == []
     assert assess(replace(drawn_hand, exam=Exam(age_months=239)), Sex.MALE, engine(limits=None)).refused is None
+
+
+def test_an_age_that_somebody_states_counts_as_the_files_own_does(
+    fake_engine: Callable[..., Any], drawn_hand: Radiograph
+) -> None:
+    girl = replace(assess(drawn_hand, Sex.FEMALE, fake_engine()), side_in_image="left", interval=Interval(1, 200, 0.9))
+    for months in (None, 120.0, 239.9):
+        assert refusal.of_stated_age(girl, months) is girl
+    for adult in each_of(refusal.of_stated_age(BothSexes(girl, replace(girl, sex=Sex.MALE)), 240.0)):
+        assert adult.refused is not None
+        assert adult.refused.code == "adult"
+        assert "120" not in str(as_json.entry(adult))
+        assert (adult.regions, adult.probabilities, adult.interval, adult.side_in_image) == ((), (), None, "left")
+    foot = replace(girl, months=None, refused=refusal.refuse("not-a-hand", "a.png", "0.1"))
+    assert refusal.of_stated_age(foot, 480.0) is foot
 
 
 def test_a_refused_image_has_no_age_in_any_form(engine: Callable[..., Any], drawn_hand: Radiograph) -> None:

@@ -87,13 +87,15 @@ def hand(months: float, interval: Interval | None = None) -> Assessment:
 
 
 def test_a_difference_beyond_the_intervals_is_flagged() -> None:
-    near, far = Interval(90, 120, 0.9), Interval(125, 150, 0.9)
-    assert difference(hand(100, near), hand(130, far)) == [
-        "the two hands in the picture are 30 months apart: look at both"
-    ]
-    assert difference(hand(100, near), hand(130, Interval(110, 150, 0.9))) == []
-    assert difference(hand(100), hand(111)) == []
-    assert len(difference(hand(100), hand(113))) == 1
+    wide, narrow = Interval(83, 117, 0.9), Interval(100, 134, 0.9)
+    assert difference(hand(100, wide), hand(117, narrow)) == [], "each interval holds the other's age, just"
+    said = ["the two hands in the picture are 17 months apart: look at both"]
+    assert difference(hand(100, wide), hand(117.1, Interval(100, 135, 0.9))) == said, "they overlap by 17 months"
+    assert difference(hand(117.1, Interval(100, 135, 0.9)), hand(100, wide)) == said
+    assert difference(hand(99.9, wide), hand(117, narrow)) == said, "one of the two is enough"
+    assert difference(hand(100), hand(112)) == []
+    assert len(difference(hand(100), hand(112.1))) == 1
+    assert len(difference(hand(100, wide), hand(113))) == 1, "an interval of one hand alone decides nothing"
 
 
 def test_an_unknown_sex_gives_both_ages_and_none_of_its_own(
@@ -110,7 +112,7 @@ def test_an_unknown_sex_gives_both_ages_and_none_of_its_own(
     assert {sex: one["sex"] for sex, one in entry["by_sex"].items()} == {"female": "female", "male": "male"}
     assert [one["months"] for one in entry["by_sex"].values()] == [120, 120]
     out, _ = capsys.readouterr()
-    assert "sex unknown, so both: 10 years (120.0 months) as female, 10 years (120.0 months) as male" in out
+    assert "sex unknown, so both: 10 years (120.0 months) as female; 10 years (120.0 months) as male" in out
     with Image.open(overlay) as picture:
         assert picture.height > 1200
     assert sorted({male for _, male in fake.asked}) == [False, True]

@@ -65,6 +65,11 @@ class Radiograph:
     def __post_init__(self) -> None:
         assert self.pixels_HW.ndim == 2, f"a radiograph is H x W, got shape {self.pixels_HW.shape}"
 
+    @property
+    def age_months(self) -> float | None:
+        """The chronological age that the file states; None where it does not say."""
+        return None if self.exam is None else self.exam.age_months
+
 
 @dataclass(frozen=True)
 class Box:
@@ -127,6 +132,23 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """How a bone age lies among children of the same sex and chronological age, by the reference that is named.
+
+    `mean` and `sd` of their bone ages are months, `z` is in SD from that mean; all three are None where the reference
+    does not hold this age, which `note` then says.
+    """
+
+    reference: str
+    citation: str
+    chronological_months: float
+    mean: float | None = None
+    sd: float | None = None
+    z: float | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Refusal:
     """Why no age was given: a code for machines, a sentence for people."""
 
@@ -158,6 +180,8 @@ class Assessment:
     site: str | None = None
     side_in_image: str | None = None
     """ "left", "right", "top" or "bottom" for one of two hands in a frame, as one looks at it; not which hand it is."""
+    growth: Growth | None = None
+    """None where the chronological age is not known, or nobody compared (`growth.compare.compared`)."""
 
     def __post_init__(self) -> None:
         if (self.months is None) != (self.refused is not None):

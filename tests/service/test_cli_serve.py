@@ -55,12 +55,26 @@ def test_report_of_an_unknown_sex_has_both_ages(
     (tmp_path / "site.json").write_text(site.as_text())
     given = ["--sex", "unknown", "--calibration", str(tmp_path / "site.json")]
     assert main(["report", str(hand_png), *given, "--out", str(tmp_path / "r.pdf")]) == 0
-    assert "10 years 6 months (126.0 months) as female, 10 years 5 months (125.0 months) as male" in (
-        capsys.readouterr().out
-    )
+    line = capsys.readouterr().out
+    assert f"(126.0 months) as female, calibrated by {site.label} from" in line
+    assert "; 10 years 5 months (125.0 months) as male, calibrated by" in line
     text = PdfReader(tmp_path / "r.pdf").pages[0].extract_text().replace("\n", " ")
     assert "Bone age as a girl 10 years 6 months" in text
     assert f"As a boy: Calibrated by {site.label}; the network itself read 10 years 11 months." in text
+
+
+@pytest.mark.usefixtures("told")
+def test_no_report_of_an_adult(tmp_path: Path, hand_png: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["report", str(hand_png), "--sex", "female", "--out", str(tmp_path / "r.pdf")]
+    born = ["--birth-date", "1980-01-01", "--study-date"]
+    assert main([*words, *born, "2020-07-01"]) == 3
+    out, err = capsys.readouterr()
+    assert "no age" in out
+    assert "the patient is an adult (the stated age is 20 years or more)" in out
+    assert "without an age there is no report" in err
+    assert "120" not in out + err
+    assert not (tmp_path / "r.pdf").exists()
+    assert main([*words, *born, "1999-12-01"]) == 0
 
 
 @pytest.mark.usefixtures("told")

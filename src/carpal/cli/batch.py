@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from carpal.inference.pipeline import Done, Job
     from carpal.report.lines import ResultLines
     from carpal.report.parquet import ResultTable
-    from carpal.trust.site import Site
-    from carpal.types import Sex
+    from carpal.types import Result, Sex
 
     Render = Callable[[Done], list[str]]
 
@@ -55,6 +54,8 @@ def add(parser: Any) -> None:
 def run(arguments: Namespace) -> int:
     """Reads all images that have no result yet; returns 3 where one of them gave none."""
     import carpal
+    from carpal.cli.commands import finished
+    from carpal.growth.reference import find_reference
     from carpal.inference.engine import open_engine
     from carpal.inference.pipeline import find_images
     from carpal.trust.site import read_site
@@ -64,7 +65,8 @@ def run(arguments: Namespace) -> int:
     opening = partial(open_engine, arguments.weights, arguments.backend, 1, arguments.precision)
     engine = opening()
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    render = partial(_lines, site=site, model=engine.model)
+    finish = partial(finished, site=site, table=find_reference(arguments.reference))
+    render = partial(_lines, finish=finish, model=engine.model)
     failed = 0
     with _open_results(arguments.out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as results:
         total = sum(1 for source in arguments.images for _ in find_images(source))
@@ -149,16 +151,15 @@ def _jobs(images: Iterator[str], stated: str | None, sexes: dict[str, Sex]) -> I
     return (Job(image, sex or sexes.get(Path(image).stem)) for image in images)
 
 
-def _lines(done: Done, site: Site | None, model: Any) -> list[str]:
+def _lines(done: Done, finish: Callable[[Result, float | None], Result], model: Any) -> list[str]:
     """An image's results as lines of JSON."""
     from carpal.cli.commands import rendered
     from carpal.report import as_json
     from carpal.report.lines import as_line
-    from carpal.trust.site import calibrated
 
     if done.error is not None:
         return [as_line(as_json.refused_entry(done.image, done.sex, done.error, model))]
-    return [as_line(rendered(calibrated(result, site))[0]) for result in done.results]
+    return [as_line(rendered(finish(result, done.months))[0]) for result in done.results]
 
 
 class Progress:

@@ -10,7 +10,7 @@ from typing import Any
 
 import carpal
 from carpal.cli import average, batch, calibrate, compare, deidentify, node, quantize, reports, serve, trust
-from carpal.cli.words import NOTICE, WIDTH, Help, add_network, add_path, command
+from carpal.cli.words import NOTICE, WIDTH, Help, add_network, add_path, add_reference, command
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,6 +48,7 @@ def _assess(commands: Any) -> None:
         help="of every image given; unknown reads both (default: what the DICOM file states; it is never guessed)",
     )
     add_path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
+    add_reference(group)
     group = parser.add_argument_group("output")
     group.add_argument(
         "--json", metavar="FILE", help="write the results as JSON; - writes them to the output, and the lines elsewhere"

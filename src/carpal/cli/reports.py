@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
+    from carpal.growth.reference import Reference
     from carpal.types import ModelId, Radiograph, Result, Sex
 
 FLAGS: Final = {
@@ -43,6 +44,7 @@ class Reports:
     folder: Path
     names: dict[str, str]
     uid_root: str | None
+    reference: Reference | None = None
     failed: bool = False
 
     def write(self, image: str, radiograph: Radiograph, results: list[Result]) -> None:
@@ -60,9 +62,9 @@ class Reports:
                 self.failed = True
                 print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if "pdf" in self.kinds and any(map(has_age, results)):
-            write_atomically(self._path(image, ".pdf"), forms.page(hands, source))
+            write_atomically(self._path(image, ".pdf"), forms.page(hands, source, self.reference))
         if source is not None:
-            self._save(image, forms.make_all(self.kinds, results, source, hands, self.uid_root))
+            self._save(image, forms.make_all(self.kinds, results, source, hands, self.uid_root, self.reference))
 
     def write_refusal(self, image: str, error: CarpalError, model: ModelId, sex: Sex | None) -> None:
         """Writes that a radiograph could not be read and why, where at least its header can be."""
@@ -86,8 +88,11 @@ class Reports:
         return self.folder / f"{self.names[image]}{suffix}"
 
 
-def plan_reports(arguments: Namespace) -> Reports | None:
-    """What the flags ask for; None where there are none. Makes the folder. Raises ConfigError."""
+def plan_reports(arguments: Namespace, reference: Reference | None = None) -> Reports | None:
+    """What the flags ask for, to be compared with `reference`; None where there are none. Makes the folder.
+
+    Raises ConfigError.
+    """
     values = {kind: getattr(arguments, kind) for kind in FLAGS}
     kinds = tuple(kind for kind, value in values.items() if value is not None)
     folders = {value for value in (*values.values(), arguments.reports) if isinstance(value, str)}
@@ -108,7 +113,7 @@ def plan_reports(arguments: Namespace) -> Reports | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder} cannot be made - {error.strerror} - choose another folder") from error
-    return Reports(kinds, folder, _names(arguments.images), arguments.uid_root)
+    return Reports(kinds, folder, _names(arguments.images), arguments.uid_root, reference)
 
 
 def _names(images: list[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from carpal.cli.words import NOTICE, add_network, add_path, command
+from carpal.cli.words import NOTICE, add_network, add_path, add_reference, command
 from carpal.errors import ConfigError, UnsuitableImage
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def _add_serve(commands: Any) -> None:
         "--threads", type=int, metavar="N", help="CPU threads of the network (default: one for each core)"
     )
     add_path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
+    add_reference(group)
     group = parser.add_argument_group("tokens (the service need not be stopped)")
     group.add_argument("--add-token", metavar="NAME", help="make a token, print it once, and end")
     group.add_argument(
@@ -80,6 +81,7 @@ def run_serve(arguments: Namespace) -> int:
         https=arguments.https,
         max_upload=arguments.max_upload * MIB,
         rate=arguments.rate,
+        reference=arguments.reference,
     )
     engine = open_engine(arguments.weights, arguments.backend, arguments.threads, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
@@ -127,6 +129,7 @@ def _add_report(commands: Any) -> None:
     group.add_argument("--name", default="", help="the patient's name, printed as it is given")
     group.add_argument("--id", default="", help="the patient's identifier, printed as it is given")
     add_path(group, "--calibration", "FILE.json", "a hospital's calibration, made by `carpal calibrate --out`")
+    add_reference(group)
     group = parser.add_argument_group("output")
     add_path(group, "--out", "FILE.pdf", "the report; two hands in the picture get a page each", required=True)
     group.add_argument("--language", choices=("en", "de"), default="en", help="default: en")
@@ -136,13 +139,14 @@ def _add_report(commands: Any) -> None:
 
 def run_report(arguments: Namespace) -> int:
     """Reads one radiograph and writes its report."""
+    from carpal.cli.commands import finished
     from carpal.imaging.read import read_radiograph
     from carpal.inference.assess import choose_sex, to_sex
     from carpal.inference.engine import open_engine
     from carpal.inference.hands import cut_out, read_hands
     from carpal.report import pdf, write_atomically
     from carpal.report.text import line_of
-    from carpal.trust.site import calibrated, read_site
+    from carpal.trust.site import read_site
     from carpal.types import has_age
 
     if arguments.out.resolve() == Path(arguments.image).resolve():
@@ -152,21 +156,25 @@ def run_report(arguments: Namespace) -> int:
     sex = None if arguments.sex == "unknown" else choose_sex(radiograph, to_sex(arguments.sex))
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    results = [calibrated(result, site) for result in read_hands(radiograph, sex, engine)]
+    read = read_hands(radiograph, sex, engine)
+    results = [finished(result, child.months, site, child.reference) for result in read]
     for result in results:
         print(line_of(result))
     pages = [cut_out(radiograph, result) for result in results]
     if not any(has_age(result) for result in results):
-        raise UnsuitableImage(f"{arguments.image}: without an age there is no report - take another radiograph")
+        raise UnsuitableImage(f"{arguments.image}: without an age there is no report - the line above says why")
     write_atomically(arguments.out, pdf.render_hands(pages, child, arguments.language))
     return 0
 
 
 def _child(arguments: Namespace, radiograph: Radiograph) -> Child:
+    from dataclasses import replace
+
+    from carpal.growth.reference import find_reference
     from carpal.report.child import Child
 
     own = Child.of(radiograph)
-    return Child.with_dates(
+    child = Child.with_dates(
         months=own.months,
         birth_date=_day(arguments.birth_date, "--birth-date") or own.birth_date,
         study_date=_day(arguments.study_date, "--study-date") or own.study_date,
@@ -174,6 +182,7 @@ def _child(arguments: Namespace, radiograph: Radiograph) -> Child:
         name=arguments.name,
         identifier=arguments.id,
     )
+    return replace(child, reference=find_reference(arguments.reference))
 
 
 def _day(text: str | None, flag: str) -> Any:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from carpal.cli.words import add_network, add_path, command
+from carpal.cli.words import add_network, add_path, add_reference, command
 
 
 def add(commands: Any) -> None:
@@ -54,6 +54,7 @@ def _explain(commands: Any) -> None:
     group = parser.add_argument_group("input")
     group.add_argument("image", metavar="IMAGE", help="PNG, JPEG, TIFF, WebP or DICOM file")
     group.add_argument("--sex", choices=("male", "female"), help="default: what the DICOM file states")
+    add_reference(group)
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
     add_network(parser)
@@ -133,17 +134,26 @@ def run_stress(arguments: Namespace) -> int:
 
 def run_explain(arguments: Namespace) -> int:
     """Explains one radiograph and prints the regions that matter most."""
+    from dataclasses import replace
+
+    from carpal.growth.compare import compared
+    from carpal.growth.reference import find_reference
     from carpal.imaging.read import read_radiograph
     from carpal.inference.assess import choose_sex, to_sex
     from carpal.inference.engine import open_engine
     from carpal.inference.explain import explain
     from carpal.inference.nearest import open_cases
     from carpal.report import age_map
+    from carpal.types import Assessment
 
+    table = find_reference(arguments.reference)
     radiograph = read_radiograph(arguments.image)
     sex = choose_sex(radiograph, to_sex(arguments.sex))
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     explanation = explain(radiograph, sex, engine, open_cases(arguments.weights, engine.model))
+    result = compared(explanation.assessment, radiograph.age_months, table)
+    assert isinstance(result, Assessment)
+    explanation = replace(explanation, assessment=result)
     age_map.write(arguments.out, radiograph, explanation)
     print(age_map.lines(explanation))
     return 0 if explanation.assessment.refused is None else 3

@@ -10,6 +10,7 @@ from typing import Any
 Group = Any
 """argparse's group of options, which has no public type."""
 
+REFERENCE = "greulich-pyle-brush"
 NOTICE = "Research only, not a medical device."
 WIDTH = 100
 
@@ -64,6 +65,17 @@ def add_network(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("fp32", "int8"),
         help="fp32 is the reference; int8 is faster, where it was released (default: what the weights' sidecar says)",
+    )
+
+
+def add_reference(group: Group) -> None:
+    """The flag that chooses the children to compare with."""
+    group.add_argument(
+        "--reference",
+        default=REFERENCE,
+        metavar="NAME|FILE.csv",
+        help="children to compare with where the age is known: a name, or a table sex,age_months,mean_months,sd_months "
+        f"(default: {REFERENCE})",
     )
 
 

@@ -8,6 +8,7 @@ straight line; outside the table there is no z-score.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from carpal.errors import ConfigError, GrowthError
-from carpal.growth.rows import TABLES, interpolate, number, read_rows, sex_of
+from carpal.growth.rows import TABLES, interpolate, number, read_notes, read_rows, sex_of
 from carpal.types import Sex
 
 DEFAULT: Final = "greulich-pyle-brush"
 LIMIT: Final = 2.0
 """SD from the mean up to which a bone age counts as normal."""
+LONGEST_NAME, LONGEST_CITATION = 40, 200
 COLUMNS: Final = ("sex", "age_months", "mean_months", "sd_months")
 
 Maturity = Literal["delayed", "normal", "advanced"]
@@ -108,7 +110,36 @@ def reference(name: str = DEFAULT) -> Reference:
     try:
         return REFERENCES[name]
     except KeyError:
-        raise ConfigError(f"{name!r} is no reference - choose one of {', '.join(REFERENCES)}") from None
+        raise ConfigError(
+            f"{name!r} is no reference - choose one of {', '.join(REFERENCES)}, or name a FILE.csv with the columns "
+            f"{','.join(COLUMNS)}"
+        ) from None
+
+
+def find_reference(text: str) -> Reference:
+    """A reference by its name, or that of a file NAME.csv. Raises ConfigError.
+
+    The file has the columns of `read_reference`. Lines `# name: ...` and `# citation: ...` on top say what reports call
+    it and where its numbers are from; without them the file's name and hash do.
+    """
+    path = Path(text)
+    if text in REFERENCES or path.suffix.lower() != ".csv":
+        return reference(text)
+    said = read_notes(path)
+    name = said.get("name", path.stem)
+    citation = said.get("citation") or f"{path.name}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+    for what, value, longest in (("name", name, LONGEST_NAME), ("citation", citation, LONGEST_CITATION)):
+        if not (0 < len(value) <= longest and value.isprintable()):
+            raise ConfigError(
+                f"The {what} of the growth table {path} has 1 to {longest} printable characters - got {len(value)} - "
+                f"it stands in every report: give another by a line `# {what}: ...` above the header"
+            )
+    if name in REFERENCES:
+        raise ConfigError(
+            f"The growth table {path} is called {name}, as a reference of carpal's own is - "
+            "give it another name by a line `# name: ...` above the header"
+        )
+    return read_reference(path, name, citation)
 
 
 REFERENCES: Final[dict[str, Reference]] = {

@@ -6,6 +6,7 @@ import csv
 import math
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +18,27 @@ TABLES: Final = Path(__file__).parent / "tables"
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """The lines below the header as dictionaries. Raises ConfigError where the file or one of `columns` is missing."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The growth table {path} cannot be read - {error} - check the path") from None
-    reader = csv.DictReader([line for line in text.splitlines() if line.strip() and not line.startswith("#")])
+    reader = csv.DictReader([line for line in _lines(path) if line.strip() and not line.startswith("#")])
     if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
         raise ConfigError(
             f"The growth table {path} lacks the columns {', '.join(missing)} - it has "
             f"{', '.join(reader.fieldnames or ['none'])} - name them {','.join(columns)}"
         )
     return list(reader)
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """What lines `# key: value` above the header say. Raises ConfigError where the file cannot be read."""
+    above = takewhile(lambda line: line.startswith("#") or not line.strip(), _lines(path))
+    pairs = (line.lstrip("# ").partition(":") for line in above)
+    return {key.strip().lower(): value.strip() for key, colon, value in pairs if colon}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The growth table {path} cannot be read - {error} - check the path") from None
 
 
 def number(path: Path, row: dict[str, str], column: str) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine
 from carpal.trust import two_hands
-from carpal.types import Assessment, BothSexes, Box, Radiograph, Region, Result, Sex
+from carpal.types import Assessment, BothSexes, Box, Interval, Radiograph, Region, Result, Sex
 
 APART_MONTHS: Final = 12.0
 """Two hands of a child further apart than this are flagged where the weights give no interval."""
@@ -70,12 +70,19 @@ def cut_out(radiograph: Radiograph, result: Result) -> tuple[Radiograph, Result]
 
 
 def difference(first: Assessment, second: Assessment) -> list[str]:
-    """A warning where the two hands' intervals do not overlap; without intervals, where they are a year apart."""
+    """A warning where one hand's age lies outside the other's interval; without intervals, where they are a year apart.
+
+    A child has one bone age: each hand's interval should hold what the other shows.
+    """
     if first.months is None or second.months is None:
         return []
     apart = abs(first.months - second.months)
     if first.interval is not None and second.interval is not None:
-        beyond = first.interval.high < second.interval.low or second.interval.high < first.interval.low
+        beyond = not (_holds(first.interval, second.months) and _holds(second.interval, first.months))
     else:
         beyond = apart > APART_MONTHS
     return [f"the two hands in the picture are {apart:.0f} months apart: look at both"] if beyond else []
+
+
+def _holds(interval: Interval, months: float) -> bool:
+    return interval.low <= months <= interval.high

@@ -41,6 +41,8 @@ class Done(NamedTuple):
     sex: Sex | None
     results: list[Assessment] | list[BothSexes]
     error: CarpalError | None = None
+    months: float | None = None
+    """The chronological age that the file states."""
 
 
 def usable_cores() -> int:
@@ -76,7 +78,8 @@ def _read(job: Job, decoded: Future[Radiograph], engine: Engine, both_sexes: boo
         radiograph = decoded.result()
         sex = job.sex or radiograph.sex
         wanted = None if both_sexes else choose_sex(radiograph, job.sex)
-        return Done(job.image, sex, read_hands(radiograph, wanted, engine))
+        results = read_hands(radiograph, wanted, engine)
+        return Done(job.image, sex, results, months=radiograph.age_months)
     except CarpalError as error:
         return Done(job.image, sex, [], error)
     except Exception as error:  # one image never stops the others: a mistake of ours becomes its result

@@ -17,11 +17,11 @@ from PIL import Image, ImageDraw, ImageFont
 from carpal.errors import ConfigError
 from carpal.imaging.preprocess import is_inverted, stretch
 from carpal.report import as_json, write_atomically
-from carpal.report.text import line, years
+from carpal.report.text import details, line, years
 from carpal.types import Explanation, Radiograph, Region
 
 LONG_SIDE: Final = 1100
-STRIP: Final = 76
+STRIP: Final = 104
 YOUNGER, SAME, OLDER = (0, 114, 178), (235, 235, 235), (230, 159, 0)
 """Okabe-Ito colours: told apart by colour-blind readers too."""
 FULL_COLOUR: Final = 24.0
@@ -90,7 +90,8 @@ def _with_title(field: Image.Image, explanation: Explanation) -> Image.Image:
         "Not a medical device"
     )
     canvas.text((16, 22), title, fill=(245, 245, 245), font=ImageFont.load_default(28), anchor="lm")
-    canvas.text((16, 58), note, fill=(170, 176, 184), font=ImageFont.load_default(17), anchor="lm")
+    for y, text in ((56, ", ".join(details(assessment))), (84, note)):
+        canvas.text((16, y), text, fill=(170, 176, 184), font=ImageFont.load_default(17), anchor="lm")
     return picture
 
 

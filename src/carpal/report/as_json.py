@@ -10,10 +10,23 @@ from typing import Any, Final
 
 import carpal
 from carpal.errors import CarpalError
+from carpal.growth.reference import classify
 from carpal.report import write_atomically
-from carpal.types import Assessment, BothSexes, Interval, ModelId, Refusal, Region, Result, Sex
+from carpal.types import Assessment, BothSexes, Growth, Interval, ModelId, Refusal, Region, Result, Sex
 
-KEYS: Final = ("image", "sex", "months", "interval", "regions", "warnings", "refused", "model", "carpal", "site")
+KEYS: Final = (
+    "image",
+    "sex",
+    "months",
+    "interval",
+    "regions",
+    "warnings",
+    "refused",
+    "model",
+    "carpal",
+    "site",
+    "growth",
+)
 """The keys of an entry, in their order. Others rely on them: never rename one.
 
 `side_in_image` follows for one of two hands in a frame, `by_sex` where the sex is unknown, and in `frame` `hands` where
@@ -28,7 +41,7 @@ def frame(results: Sequence[Result]) -> dict[str, Any]:
         return entries[0]
     first = entries[0]
     refusals = [each["refused"] for each in entries]
-    empty: dict[str, Any] = {"months": None, "interval": None, "regions": [], "site": None}
+    empty: dict[str, Any] = {"months": None, "interval": None, "regions": [], "site": None, "growth": None}
     warnings = list(dict.fromkeys(warning for each in entries for warning in each["warnings"]))
     refused = refusals[0] if all(refusals) else None
     whole = {key: first[key] for key in KEYS} | empty
@@ -53,6 +66,7 @@ def entry(assessment: Assessment) -> dict[str, Any]:
         refused=assessment.refused,
         model=assessment.model,
         site=_site(assessment),
+        growth=_growth(assessment.growth),
     )
     return values | side
 
@@ -67,6 +81,7 @@ def entry_of_both(both: BothSexes) -> dict[str, Any]:
         "regions": [],
         "refused": female["refused"] and male["refused"],
         "site": None,
+        "growth": None,
         "by_sex": {"female": female, "male": male},
     }
 
@@ -100,6 +115,7 @@ def _entry(
     refused: Refusal | None,
     model: ModelId,
     site: dict[str, Any] | None = None,
+    growth: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     return {
         "image": image,
@@ -112,6 +128,7 @@ def _entry(
         "model": asdict(model),
         "carpal": carpal.__version__,
         "site": site,
+        "growth": growth,
     }
 
 
@@ -120,6 +137,22 @@ def _site(assessment: Assessment) -> dict[str, Any] | None:
     if assessment.raw_months is None:
         return None
     return {"calibration": assessment.site, "raw_months": round(assessment.raw_months, 3)}
+
+
+def _growth(growth: Growth | None) -> dict[str, Any] | None:
+    """The comparison with children of the same age; its numbers are null outside the reference, `note` says why."""
+    if growth is None:
+        return None
+    return {
+        "reference": growth.reference,
+        "citation": growth.citation,
+        "chronological_months": growth.chronological_months,
+        "mean_months": growth.mean,
+        "sd_months": growth.sd,
+        "z_score": growth.z,
+        "maturity": None if growth.z is None else classify(growth.z),
+        "note": growth.note or None,
+    }
 
 
 def _interval(interval: Interval | None) -> dict[str, float] | None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 from carpal.errors import ConfigError
 from carpal.types import Radiograph
+
+if TYPE_CHECKING:
+    from carpal.growth.reference import Reference
 
 DAYS_A_MONTH = 30.4375
 HEIGHT_CM = (40.0, 230.0)
@@ -36,6 +40,8 @@ class Child:
     study_date: date | None = None
     height_cm: float | None = None
     earlier: tuple[Earlier, ...] = ()
+    reference: Reference | None = None
+    """The children to compare with; None for the default."""
 
     @classmethod
     def of(cls, radiograph: Radiograph) -> Child:

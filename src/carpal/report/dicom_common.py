@@ -31,6 +31,9 @@ TITLES: Final = {
     "pdf": "Bone age, PDF",
 }
 
+TEXTS: Final = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
+"""Value representations whose letters the character set encodes."""
+
 
 class Identity(NamedTuple):
     """The UIDs and numbers of one object in a series of its own."""
@@ -91,7 +94,12 @@ def new_object(kind: str, modality: str, found: Findings, source: Source, uid_ro
 
 
 def to_bytes(dataset: Any, source: Source) -> bytes:
-    """The file, with every date that highdicom took from the clock replaced by the radiograph's."""
+    """The file, with every date that highdicom took from the clock replaced by the radiograph's.
+
+    Its character set is the radiograph's, or UTF-8 where the name of a calibration or a reference needs it.
+    """
+    if not all(_is_latin(str(element.value)) for element in dataset.iterall() if element.VR in TEXTS):
+        dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.InstanceCreationDate = ""
     for keyword in ("InstanceCreation", "Content", "PresentationCreation"):
         if f"{keyword}Date" in dataset:
@@ -103,3 +111,11 @@ def to_bytes(dataset: Any, source: Source) -> bytes:
     with quiet():
         dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
+
+
+def _is_latin(text: str) -> bool:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import carpal
-from carpal.errors import CarpalError, GrowthError, MissingSex
+from carpal.errors import CarpalError, MissingSex
 from carpal.report.codes import ADVANCED, DELAYED, Code
 from carpal.types import Assessment, Box, Interval, ModelId, Refusal, Result, Sex, Side
 
@@ -59,6 +59,8 @@ class Findings:
     months: float | None
     interval: Interval | None = None
     score: Score | None = None
+    apart: str | None = None
+    """What the comparison rests on, where that is not the default reference and the age that the file states."""
     regions: tuple[Finding, ...] = ()
     warnings: tuple[str, ...] = ()
     refusal: Refusal | None = None
@@ -104,9 +106,7 @@ class Findings:
             assert self.refusal is not None
             return f"No bone age: {self.refusal.message}"
         sentence = f"Bone age {self.months:.1f} months ({self.sex})"
-        if self.interval is not None:
-            low, high, share = self.interval.low, self.interval.high, round(100 * self.interval.coverage)
-            sentence += f", {share} % interval {low:.1f} to {high:.1f} months"
+        sentence += _span(self.interval)
         if self.score is not None:
             sentence += f", z-score {self.score.z:+.2f} ({self.score.reference})"
         return sentence + self._calibrated
@@ -148,16 +148,18 @@ class Findings:
 
 
 def findings(assessment: Assessment, source: Source) -> Findings:
-    """An assessment's findings, with a z-score where the file states the chronological age and the table holds it."""
+    """An assessment's findings, with its z-score, or one by the default reference where nobody compared it and the file
+    states the chronological age."""
     interval = assessment.interval
     months = None if assessment.months is None else round(assessment.months, 1)
-    score, missing = _score(months, assessment.sex, source.exam.age_months)
+    score, apart, missing = _score(assessment, source.exam.age_months)
     return Findings(
         model=assessment.model,
         sex=assessment.sex,
         months=months,
         interval=interval and Interval(round(interval.low, 1), round(interval.high, 1), interval.coverage),
         score=score,
+        apart=apart,
         regions=tuple(Finding(r.name, _rounded(r.box), round(r.months, 1)) for r in assessment.regions),
         warnings=_joined(assessment.warnings, source.assumed, missing),
         refusal=assessment.refused,
@@ -188,7 +190,8 @@ def together(results: Sequence[Result], source: Source) -> Findings:
     first, sexes = readings[0], {reading.sex for reading in readings}
     if len(readings) == 1:
         return first
-    whole = Findings(first.model, first.sex if len(sexes) == 1 else None, None, site=first.site)
+    apart = next((reading.apart for reading in readings if reading.apart), None)
+    whole = Findings(first.model, first.sex if len(sexes) == 1 else None, None, site=first.site, apart=apart)
     refusals = list(dict.fromkeys(reading.refusal for reading in readings if reading.refusal is not None))
     if len(refusals) and all(reading.months is None for reading in readings):
         message = "; ".join(dict.fromkeys(refusal.message for refusal in refusals))
@@ -208,23 +211,36 @@ def was_attempted(found: Findings) -> bool:
     return found.refusal is None or found.refusal.code != MissingSex.code
 
 
-def _score(months: float | None, sex: Sex, age: float | None) -> tuple[Score | None, tuple[str, ...]]:
-    """The z-score by the default reference; None without an age, and with a warning outside the table."""
-    if months is None or age is None:
-        return None, ()
+def _score(assessment: Assessment, age: float | None) -> tuple[Score | None, str | None, tuple[str, ...]]:
+    """The z-score of the assessment's own comparison, else by the default reference at the `age` that the file states.
+
+    With it what sets it apart from the latter, and a warning outside the table.
+    """
+    if assessment.months is None or (assessment.growth is None and age is None):
+        return None, None, ()
+    from carpal.growth.compare import compare
     from carpal.growth.reference import reference
 
-    table = reference()
-    try:
-        expected, z = table.expected(sex, age), table.z_score(sex, age, months)
-    except GrowthError as error:
-        return None, (str(error),)
-    mean, sd = round(expected.mean, 2), round(expected.sd, 2)
-    return Score(round(z, 2), mean, sd, round(age, 1), table.name, table.citation), ()
+    usual = None if age is None else compare(assessment.sex, assessment.months, age, reference())
+    growth = assessment.growth or usual
+    assert growth is not None
+    apart = None if growth == usual else str((growth.reference, growth.citation, growth.chronological_months))
+    if growth.z is None or growth.mean is None or growth.sd is None:
+        return None, apart, (growth.note,)
+    apart = apart and f"{apart} {growth.mean} {growth.sd}"
+    age = growth.chronological_months
+    return Score(growth.z, growth.mean, growth.sd, age, growth.reference, growth.citation), apart, ()
 
 
 def _months(found: Findings) -> str:
-    return "none" if found.months is None else f"{found.months:.1f} months"
+    return "none" if found.months is None else f"{found.months:.1f} months{_span(found.interval)}"
+
+
+def _span(interval: Interval | None) -> str:
+    if interval is None:
+        return ""
+    share = round(100 * interval.coverage)
+    return f", {share} % interval {interval.low:.1f} to {interval.high:.1f} months"
 
 
 def _rounded(box: Box) -> Box:

@@ -16,6 +16,8 @@ from carpal.types import Radiograph, Result
 if TYPE_CHECKING:
     from PIL import Image
 
+    from carpal.growth.reference import Reference
+
 SUFFIXES: Final = {
     "sr": ".sr.dcm",
     "capture": ".capture.dcm",
@@ -58,17 +60,18 @@ def make(
     *,
     hands: Hands = (),
     uid_root: str | None = None,
+    reference: Reference | None = None,
 ) -> dict[str, Form]:
     """The forms asked for, by kind. Left out are those that a refusal, or a coloured picture (gsps), cannot have.
 
-    `hands` are needed for "capture" and "pdf". Raises ConfigError for an unknown kind or a wrong UID root, BackendError
-    where a package is missing.
+    `hands` are needed for "capture" and "pdf"; the latter compares with `reference`, by default the
+    default one. Raises ConfigError for an unknown kind or a wrong UID root, BackendError where a package is missing.
     """
     check_kinds(kinds)
     check_uid_root(uid_root)
     made = {}
     for kind in kinds:
-        content = _content(kind, found, source, hands, uid_root)
+        content = _content(kind, found, source, hands, uid_root, reference)
         if content is not None:
             sop_class = SOP_CLASSES.get(kind)
             uid = derive(kind, found, source, uid_root) if sop_class else None
@@ -82,15 +85,18 @@ def make_all(
     source: Source,
     hands: Hands,
     uid_root: str | None = None,
+    reference: Reference | None = None,
 ) -> dict[str, Form]:
     """The forms of everything that was read in one radiograph: one of each kind, whose readings tell themselves apart.
 
     `results` is what `inference.hands.read_hands` returns: a hand or two, each with a stated sex or for both.
     """
-    return make(kinds, together(results, source), source, hands=hands, uid_root=uid_root)
+    return make(kinds, together(results, source), source, hands=hands, uid_root=uid_root, reference=reference)
 
 
-def _content(kind: str, found: Findings, source: Source, hands: Hands, uid_root: str | None) -> bytes | None:
+def _content(
+    kind: str, found: Findings, source: Source, hands: Hands, uid_root: str | None, reference: Reference | None
+) -> bytes | None:
     """One form's bytes; None where there is nothing that it could show."""
     from carpal.report import capture, encapsulated, fhir, gsps, hl7, sr
 
@@ -104,7 +110,7 @@ def _content(kind: str, found: Findings, source: Source, hands: Hands, uid_root:
             raise ConfigError(f"{kind!r} shows the radiograph - it was not given - pass `hands`")
         if kind == "capture":
             return capture.write(found, source, _picture(found, hands), uid_root)
-        return encapsulated.write(found, source, page(hands, source), uid_root)
+        return encapsulated.write(found, source, page(hands, source, reference), uid_root)
     return {"sr": sr.write, "fhir": fhir.write, "hl7": hl7.write}[kind](found, source, uid_root)
 
 
@@ -115,7 +121,7 @@ def _picture(found: Findings, hands: Hands) -> Image.Image:
     return overlay.beside([overlay.draw(*hand) for hand in hands], found.summary if found.readings else "")
 
 
-def page(hands: Hands, source: Source | None) -> bytes:
+def page(hands: Hands, source: Source | None, reference: Reference | None = None) -> bytes:
     """The PDF, a page for each hand that has an age, with the name and number that the file states.
 
     Raises ValueError where no hand has an age, BackendError where a package is missing.
@@ -123,7 +129,7 @@ def page(hands: Hands, source: Source | None) -> bytes:
     from carpal.report.child import Child
     from carpal.report.pdf import render_hands
 
-    child = Child.of(hands[0][0])
+    child = replace(Child.of(hands[0][0]), reference=reference)
     if source is not None:
         name = source.text("PatientName").split("=")[0].replace("^", " ").strip()
         child = replace(child, name=name, identifier=source.text("PatientID"))

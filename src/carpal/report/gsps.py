@@ -18,7 +18,7 @@ from carpal.report.uids import derive
 
 REGIONS_LAYER, RESULT_LAYER = "REGIONS", "RESULT"
 RESULT_BOX: Final = (0.02, 0.02, 0.98, 0.08)
-"""Left, top, right, bottom of the result's line, as shares of the display."""
+"""Left, top, right, bottom of the result's line, as shares of the display; several readings get more height."""
 
 
 def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
@@ -97,7 +97,9 @@ def _annotations(found: Findings, source: Source, uid_root: str | None, layers: 
     from highdicom.pr import GraphicAnnotation, TextObject
 
     image = [_image(source)]
-    result = TextObject(found.summary, "DISPLAY", bounding_box=RESULT_BOX, text_justification="LEFT")
+    left, top, right, bottom = RESULT_BOX
+    box = (left, top, right, top + (bottom - top) * max(len(found.readings), 1))
+    result = TextObject(found.summary, "DISPLAY", bounding_box=box, text_justification="LEFT")
     drawn = [GraphicAnnotation(image, layers[1], text_objects=[result])]
     if regions := found.each_region():
         outlines = [_outline(region, reading, source, uid_root) for reading, region in regions]

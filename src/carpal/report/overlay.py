@@ -20,7 +20,7 @@ import carpal
 from carpal.anatomy import COLOURS, group_of
 from carpal.imaging.preprocess import is_inverted, stretch
 from carpal.report import write_atomically
-from carpal.report.text import calibration, years
+from carpal.report.text import details, span, years, z_score
 from carpal.types import Assessment, BothSexes, Radiograph, Result
 
 LONG_SIDE: Final = 1200
@@ -33,6 +33,8 @@ TEXT_SIZE, TITLE_SIZE, SMALL_SIZE = 20, 34, 20
 LETTER: Final = 20
 """Width of a letter of the title, at most, on average."""
 STRIP: Final = 64
+"""Height of the strips above and below; the one above grows by a row for each further line of small letters."""
+SMALL_ROW, EDGE = 24, 20
 BACKGROUND, STRIP_COLOUR, WHITE, GREY = (0, 0, 0), (24, 28, 34), (245, 245, 245), (170, 176, 184)
 MISTAKABLE: Final = 60
 """What a place costs, in pixels of distance, that is nearer to another region's box than to its own."""
@@ -169,14 +171,16 @@ def _leader(label: Label) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def _with_strips(field: Image.Image, result: Result) -> Image.Image:
-    picture = Image.new("RGB", (field.width, field.height + 2 * STRIP), STRIP_COLOUR)
-    picture.paste(field, (0, STRIP))
-    canvas = ImageDraw.Draw(picture)
-    middle_top, middle_bottom, edge = STRIP / 2, picture.height - STRIP / 2, 20
     assessment, title, below = _with_regions(result), *_title(result)
-    title_y = 22 if below else middle_top
-    canvas.text((edge, title_y), title, fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
-    canvas.text((edge, STRIP - 13), _plain(below), fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
+    lines = _wrapped(below, field.width - 2 * EDGE)
+    top = STRIP + SMALL_ROW * max(len(lines) - 1, 0)
+    picture = Image.new("RGB", (field.width, field.height + top + STRIP), STRIP_COLOUR)
+    picture.paste(field, (0, top))
+    canvas = ImageDraw.Draw(picture)
+    middle_top, middle_bottom, edge = STRIP / 2, picture.height - STRIP / 2, EDGE
+    canvas.text((edge, 22 if lines else middle_top), title, fill=WHITE, font=_font(TITLE_SIZE), anchor="lm")
+    for row, line in enumerate(lines):
+        canvas.text((edge, STRIP - 13 + SMALL_ROW * row), line, fill=GREY, font=_font(SMALL_SIZE), anchor="lm")
     if assessment.regions and not isinstance(result, BothSexes):
         note = "beside each name: its own age in months"
         canvas.text((picture.width - edge, middle_top), note, fill=GREY, font=_font(SMALL_SIZE), anchor="rm")
@@ -186,17 +190,32 @@ def _with_strips(field: Image.Image, result: Result) -> Image.Image:
     return picture
 
 
-def _title(result: Result) -> tuple[str, str]:
+def _wrapped(parts: Sequence[str], width: float) -> list[str]:
+    """The parts with commas between them, in as many lines of small letters as `width` pixels need."""
+    font, lines = _font(SMALL_SIZE), list[str]()
+    for part in map(_plain, parts):
+        longer = f"{lines[-1]}, {part}" if lines else part
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return lines
+
+
+def _title(result: Result) -> tuple[str, list[str]]:
     """The age or ages, and what stands smaller below."""
     if isinstance(result, BothSexes):
         ages = [
             "no age" if each.months is None else f"{years(each.months)} as {each.sex}"
             for each in (result.female, result.male)
         ]
-        parts = ["the sex is unknown, so both ages", *_side(result.female), *_site(result.female)]
-        return ", ".join(ages), ", ".join(parts)
+        parts = ["the sex is unknown, so both ages", *_side(result.female)]
+        for each in (result.female, result.male):
+            facts = [*([span(each.interval)] if each.interval else []), *z_score(each)]
+            parts += [f"{fact} as {each.sex}" for fact in facts]
+        return ", ".join(ages), [*parts, *_site(result.female)]
     age = "no age" if result.months is None else f"{years(result.months)} ({result.months:.1f} months)"
-    return f"{age}, {result.sex}", ", ".join([*_side(result), *calibration(result)])
+    return f"{age}, {result.sex}", [*_side(result), *details(result)]
 
 
 def _plain(text: str) -> str:

@@ -33,6 +33,15 @@ COLUMNS: Final = {
     "interval_coverage": "float64",
     "months_female": "float64",
     "months_male": "float64",
+    "interval_low_female": "float64",
+    "interval_high_female": "float64",
+    "interval_low_male": "float64",
+    "interval_high_male": "float64",
+    "chronological_months": "float64",
+    "reference": "string",
+    "z_score": "float64",
+    "z_score_female": "float64",
+    "z_score_male": "float64",
     "raw_months": "float64",
     "calibration": "string",
     "refused_code": "string",
@@ -167,14 +176,23 @@ class ResultTable:
 def as_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON entry (`as_json.KEYS`) as a row of `COLUMNS`; what the entry lacks is None, `json` has all of it."""
     interval, refused, site = (entry.get(name) or {} for name in ("interval", "refused", "site"))
-    by_sex, model = entry.get("by_sex") or {}, entry["model"]
+    model, by_sex = entry["model"], {sex: (entry.get("by_sex") or {}).get(sex) or {} for sex in ("female", "male")}
+    spans = {sex: each.get("interval") or {} for sex, each in by_sex.items()}
+    growths = {sex: each.get("growth") or {} for sex, each in by_sex.items()}
+    coverage = next((each["coverage"] for each in (interval, *spans.values()) if each), None)
+    growth = next((each for each in (entry.get("growth"), *growths.values()) if each), {})
     return {
         "image": _as_text(entry["image"]),
         "side_in_image": entry.get("side_in_image"),
         "sex": entry["sex"],
         "months": entry["months"],
-        **{f"interval_{name}": interval.get(name) for name in ("low", "high", "coverage")},
-        **{f"months_{sex}": (by_sex.get(sex) or {}).get("months") for sex in ("female", "male")},
+        **{f"interval_{end}": interval.get(end) for end in ("low", "high")},
+        "interval_coverage": coverage,
+        **{f"months_{sex}": each.get("months") for sex, each in by_sex.items()},
+        **{f"interval_{end}_{sex}": each.get(end) for sex, each in spans.items() for end in ("low", "high")},
+        **{name: growth.get(name) for name in ("chronological_months", "reference")},
+        "z_score": (entry.get("growth") or {}).get("z_score"),
+        **{f"z_score_{sex}": each.get("z_score") for sex, each in growths.items()},
         "raw_months": site.get("raw_months"),
         "calibration": site.get("calibration"),
         "refused_code": refused.get("code"),

@@ -12,6 +12,7 @@ from typing import Final
 
 from carpal.anatomy import GROUPS, group_of
 from carpal.errors import GrowthError
+from carpal.growth.compare import compare
 from carpal.growth.height import AdultHeight, adult_height
 from carpal.growth.reference import Reference, classify, reference
 from carpal.growth.velocity import Study, Velocity, standard_error, velocity
@@ -79,7 +80,7 @@ class Summary:
 
 def summarise(assessment: Assessment, child: Child, words: Words, own_months: float | None = None) -> Summary:
     """Everything that a report says of a reading. An assessment without an age has no comparison."""
-    table = reference()
+    table = child.reference or reference()
     score, score_note = _score(assessment, child, table, words)
     speed, velocity_note = _velocity(assessment, child, words)
     height, height_note = _height(assessment, child, words)
@@ -116,15 +117,13 @@ def _score(assessment: Assessment, child: Child, table: Reference, words: Words)
         return None, ""
     if child.months is None:
         return None, words.gettext("Without the date of birth and the date of the radiograph there is no comparison.")
-    try:
-        expected = table.expected(assessment.sex, child.months)
-        z = table.z_score(assessment.sex, child.months, assessment.months)
-    except GrowthError as error:
-        return None, str(error)
+    found = compare(assessment.sex, assessment.months, child.months, table)
+    if found.z is None or found.mean is None:
+        return None, found.note
     note = words.gettext("Expected at this age: %(mean)s, SD %(sd).1f months (%(source)s). Normal: within ± 2 SD.")
-    return Score(z, classify(z)), note % {
-        "mean": years(expected.mean, words),
-        "sd": expected.sd,
+    return Score(found.z, classify(found.z)), note % {
+        "mean": years(found.mean, words),
+        "sd": found.sd,
         "source": table.citation,
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from gettext import NullTranslations
 from typing import Any
 
-from carpal.types import Assessment, BothSexes, Result
+from carpal.types import Assessment, BothSexes, Interval, Result
 
 
 def years(months: float, words: NullTranslations | None = None) -> str:
@@ -23,7 +23,7 @@ def line(assessment: Assessment) -> str:
     if assessment.refused is not None or assessment.months is None:
         reason = assessment.refused.message if assessment.refused else ""
         return f"{_name(assessment)}: no age ({reason})"
-    facts = [f"{years(assessment.months)} ({assessment.months:.1f} months)", *calibration(assessment)]
+    facts = [f"{years(assessment.months)} ({assessment.months:.1f} months)", *details(assessment)]
     facts.append(str(assessment.sex))
     if assessment.regions:
         facts.append(f"{len(assessment.regions)} regions")
@@ -38,11 +38,13 @@ def line_of(result: Result) -> str:
 
 
 def line_of_both(both: BothSexes) -> str:
-    """One line for a radiograph whose sex is unknown: the age as a girl's and as a boy's, and that both are given."""
+    """One line for a radiograph whose sex is unknown: the age as a girl's and as a boy's, each with its interval."""
     if both.female.months is None or both.male.months is None:
         return line(both.female if both.female.months is None else both.male)
-    girl, boy = (f"{years(months)} ({months:.1f} months)" for months in (both.female.months, both.male.months))
-    return f"{_name(both.female)}: sex unknown, so both: {girl} as female, {boy} as male"
+    ages = []
+    for each, months in ((both.female, both.female.months), (both.male, both.male.months)):
+        ages.append(", ".join([f"{years(months)} ({months:.1f} months) as {each.sex}", *details(each)]))
+    return f"{_name(both.female)}: sex unknown, so both: {'; '.join(ages)}"
 
 
 def _name(assessment: Assessment) -> str:
@@ -51,15 +53,28 @@ def _name(assessment: Assessment) -> str:
     return f"{assessment.image} ({side} in the image)" if side else assessment.image
 
 
-def calibration(assessment: Assessment) -> list[str]:
-    """The interval, and the network's own age where a hospital's calibration changed it; empty without both."""
+def details(assessment: Assessment) -> list[str]:
+    """What belongs to the age: the interval, a hospital's calibration with the network's own age, the z-score.
+
+    Each only where there is one.
+    """
     parts = []
-    if (interval := assessment.interval) is not None:
-        share = f"{100 * interval.coverage:.0f} %"
-        parts.append(f"{share} interval {interval.low:.0f} to {interval.high:.0f} months")
+    if assessment.interval is not None:
+        parts.append(span(assessment.interval))
     if assessment.raw_months is not None:
         parts.append(f"calibrated by {assessment.site} from {assessment.raw_months:.1f}")
-    return parts
+    return [*parts, *z_score(assessment)]
+
+
+def z_score(assessment: Assessment) -> list[str]:
+    """ "z-score +1.46 (greulich-pyle-brush)"; empty where the chronological age is not known or not in the table."""
+    growth = assessment.growth
+    return [] if growth is None or growth.z is None else [f"z-score {growth.z:+.2f} ({growth.reference})"]
+
+
+def span(interval: Interval) -> str:
+    """ "90 % interval 104 to 140 months"."""
+    return f"{100 * interval.coverage:.0f} % interval {interval.low:.0f} to {interval.high:.0f} months"
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import carpal
 from carpal.errors import CarpalError, ConfigError
+from carpal.growth.reference import find_reference
 from carpal.inference.engine import Engine
 from carpal.service import pages, rest
 from carpal.service.access import Desk
@@ -46,7 +47,7 @@ def create_app(settings: Settings, engine: Engine, site: Site | None = None) -> 
             f"the service on {settings.host} can be reached by others and nobody has a token - "
             "run carpal serve --add-token NAME first, or leave --host out"
         )
-    studies = Studies(settings.data, engine, site)
+    studies = Studies(settings.data, engine, site, find_reference(settings.reference))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from carpal.errors import ConfigError
+from carpal.growth.reference import DEFAULT
 from carpal.inference.info import BACKENDS, PRECISIONS
 from carpal.service.jobs import Limits
 
@@ -68,6 +69,7 @@ class Reading:
     backend: str = "onnx"
     precision: str = ""
     calibration: str = ""
+    reference: str = DEFAULT
     unknown_sex: str = "both"
     threads: int = 1
     workers: int = 1

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from carpal.errors import CarpalError, ConfigError, NodeError
+from carpal.growth.reference import find_reference
 from carpal.inference.engine import open_engine
 from carpal.optional import need
 from carpal.service import audit, dicomweb, scu
@@ -99,10 +100,10 @@ def _weights(config: NodeConfig) -> str:
     reading = config.reading
     engine = open_engine(reading.weights, reading.backend, reading.threads, reading.precision or None)
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
-    model, site = engine.model, open_site(config, engine.model.sha256)
+    model, site, table = engine.model, open_site(config, engine.model.sha256), find_reference(reading.reference)
     calibrated = "" if site is None else f", calibrated by {site.label}"
     runs = f"reads in {model.precision} by {model.backend}"
-    return f"{model.name} {model.version}, {model.sha256[:16]}, {runs}{calibrated}"
+    return f"{model.name} {model.version}, {model.sha256[:16]}, {runs}{calibrated}, compares with {table.name}"
 
 
 def _codecs(_: NodeConfig) -> str:

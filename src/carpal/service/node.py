@@ -18,6 +18,7 @@ from typing import Any
 
 from carpal import __version__
 from carpal.errors import NodeError
+from carpal.growth.reference import DEFAULT, find_reference
 from carpal.inference.info import read_info
 from carpal.service import logs
 from carpal.service.audit import Audit, verify
@@ -175,10 +176,12 @@ def open_site(config: NodeConfig, sha256: str) -> Site | None:
 
 def reading_id(config: NodeConfig, sha256: str) -> str:
     """What an object is read with, as part of its job's key: with another, the object is read anew."""
-    site = open_site(config, sha256)
-    if site is None and config.reading.unknown_sex == "both":
+    site, table = open_site(config, sha256), find_reference(config.reading.reference)
+    usual = table.name == DEFAULT
+    if site is None and config.reading.unknown_sex == "both" and usual:
         return sha256
-    more = (sha256, config.reading.unknown_sex, "" if site is None else site.as_text())
+    other = [] if usual else [f"{table.name} {table.citation} {dict(table.rows)}"]
+    more = (sha256, config.reading.unknown_sex, "" if site is None else site.as_text(), *other)
     return hashlib.sha256("\n".join(more).encode()).hexdigest()
 
 

@@ -169,6 +169,7 @@ def _settings(config: NodeConfig) -> dict[str, Any]:
         "precision": reading.precision or None,
         "threads": reading.threads,
         "calibration": reading.calibration,
+        "reference": reading.reference,
         "unknown_sex": reading.unknown_sex,
         "memory": reading.memory_mb * 2**20,
         "objects": results.objects,

@@ -18,6 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from carpal.errors import CarpalError, InputError, UnreadableImage
+from carpal.growth.compare import compared
+from carpal.growth.reference import find_reference
 from carpal.inference.assess import choose_sex
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.hands import cut_out, read_hands
@@ -40,13 +42,14 @@ NAME: Final = "the object"
 
 
 class Reading:
-    """The network, the hospital's calibration and the settings of one reader. Raises ConfigError for a calibration of
-    other weights."""
+    """The network, the hospital's calibration, the growth reference and the settings of one reader. Raises ConfigError
+    for a calibration of other weights and a reference that is none."""
 
     def __init__(self, settings: dict[str, Any], engine: Engine) -> None:
         self.settings, self.engine = settings, engine
         path = settings["calibration"]
         self.site = read_site(Path(path)).for_model(engine.model) if path else None
+        self.table = find_reference(settings["reference"])
         self.routes = [Route(**{**route, **_tuples(route)}) for route in settings["routes"]]
 
     def read(self, data: bytes, instance: str, known_pixels: list[str]) -> Answer:
@@ -81,10 +84,12 @@ class Reading:
         radiograph = read_radiograph(data, NAME)
         may_be_unknown = self.settings["unknown_sex"] == "both"
         sex = radiograph.sex if may_be_unknown else choose_sex(radiograph, None)
-        results = [calibrated(result, self.site) for result in read_hands(radiograph, sex, self.engine)]
+        read = [calibrated(result, self.site) for result in read_hands(radiograph, sex, self.engine)]
+        results = [compared(result, radiograph.age_months, self.table) for result in read]
         hands = [cut_out(radiograph, result) for result in results]
         source = read_source(data, name=NAME)
-        made = forms.make_all(self.settings["objects"], results, source, hands, self.settings["uid_root"])
+        kinds, uid_root = self.settings["objects"], self.settings["uid_root"]
+        made = forms.make_all(kinds, results, source, hands, uid_root, self.table)
         result = {**result, "picture": _hash(radiograph), "assessments": [as_json.entry(one) for one in each(results)]}
         refusal = together(results, source).refusal
         if refusal is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carpal.errors import ConfigError
+from carpal.growth.reference import DEFAULT
 
 MIB = 2**20
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
@@ -37,6 +38,8 @@ class Settings:
     """Seconds within which the next part of a request's body must come."""
     assess_timeout: float = 60.0
     """Seconds within which POST /api/v1/assess answers."""
+    reference: str = DEFAULT
+    """The children to compare with: the name of a reference, or a table FILE.csv."""
     quiet: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:

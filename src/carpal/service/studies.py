@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import INDEX, REGIONS
 from carpal.errors import CarpalError, InputError, UnreadableImage
+from carpal.growth.compare import compared
+from carpal.growth.reference import Reference, reference
 from carpal.imaging.read import is_dicom, read_radiograph
 from carpal.inference.assess import assess, choose_sex, to_sex
 from carpal.inference.engine import Engine
@@ -31,6 +33,7 @@ from carpal.service.jobs import Job, Jobs, Limits, State
 from carpal.service.patient import patient_of
 from carpal.service.readings import Correction, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, renamed, to_plain
+from carpal.trust.refusal import of_stated_age
 from carpal.trust.site import Site, calibrated
 from carpal.types import Assessment, BothSexes, Radiograph, Result, Sex
 
@@ -65,10 +68,12 @@ class Facts:
 class Studies:
     """Studies of one data folder, read by one engine in one thread, and calibrated by `site` where there is one.
 
-    Raises ConfigError for a calibration of other weights.
+    Children are compared with `table`, by default with the default reference. Raises ConfigError for a
+    calibration of other weights.
     """
 
-    def __init__(self, folder: Path, engine: Engine, site: Site | None = None) -> None:
+    def __init__(self, folder: Path, engine: Engine, site: Site | None = None, table: Reference | None = None) -> None:
+        self.table = table or reference()
         self.site = site.for_model(engine.model) if site else None
         self.uploads = folder / "uploads"
         self.uploads.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -144,7 +149,12 @@ class Studies:
         job = self.job(study)
         if job is None or job.result is None or job.state not in (State.DONE, State.DELIVERED):
             return ()
-        return from_plain(job.result, study.file)
+        return self._judged(study, from_plain(job.result, study.file))
+
+    def _judged(self, study: Study, results: Sequence[Result]) -> tuple[Result, ...]:
+        """The results compared with other children by the dates, given with the upload or later; none of an adult."""
+        months = study.chronological_months
+        return tuple(compared(of_stated_age(result, months), months, self.table) for result in results)
 
     def shown(self, study: Study) -> tuple[Result, ...]:
         """What a reader sees: the answer from regions that were put right, else the machine's own."""
@@ -156,7 +166,7 @@ class Studies:
         found = self.readings.correction(study)
         if found is None:
             return None
-        assessment = single(from_plain(json.loads(found.assessment), study.file))
+        assessment = single(self._judged(study, from_plain(json.loads(found.assessment), study.file)))
         return (assessment, found) if assessment is not None else None
 
     def correct(self, study: Study, boxes: Mapping[str, Sequence[float]], reader: str) -> Assessment:
@@ -174,7 +184,9 @@ class Studies:
         assessment = replace(assessment, warnings=(*assessment.warnings, note))
         texts = json.dumps(dict(boxes)), json.dumps(to_plain([assessment]))
         self.readings.keep_correction(Correction(study.id, reader, now(), study.sex, *texts))
-        return replace(assessment, image=study.file)
+        (shown,) = self._judged(study, [replace(assessment, image=study.file)])
+        assert isinstance(shown, Assessment)
+        return shown
 
     def radiograph(self, study: Study) -> Radiograph:
         """The decoded radiograph of a study. Raises UnreadableImage where its file is gone."""
@@ -211,6 +223,7 @@ class Studies:
             birth_date=_date(study.birth_date),
             study_date=_date(study.study_date),
             height_cm=study.height_cm,
+            reference=self.table,
             earlier=tuple(sorted(earlier, key=lambda reading: reading.chronological_months)),
         )
 
@@ -226,7 +239,8 @@ class Studies:
         """Reads a radiograph without keeping anything: one result for each hand. Raises CarpalError."""
         radiograph = read_radiograph(data, NAME)
         chosen = None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex))
-        return [renamed(result, file) for result in self._ask(radiograph, chosen)]
+        read = self._ask(radiograph, chosen)
+        return [renamed(compared(result, radiograph.age_months, self.table), file) for result in read]
 
     def _ask(self, radiograph: Radiograph, sex: Sex | None) -> list[Result]:
         """The engine's answer for each hand, calibrated; both ages where the sex is None."""
