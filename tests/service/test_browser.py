@@ -132,7 +132,7 @@ def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Pag
 def test_blind_first(open_page: Callable[..., Page], hand_png: Path) -> None:
     page = open_page()
     page.goto("/")
-    page.check('input[name="blind"]')
+    page.check('input[type="checkbox"][name="blind"]')
     page.set_input_files("#files", hand_png)
     page.check('input[name="sex"][value="male"]')
     page.click("#upload .actions .button")

@@ -59,7 +59,8 @@ class Facts:
     height_cm: float | None = None
     patient_name: str = ""
     patient_id: str = ""
-    blind: bool = False
+    blind: bool | None = None
+    """None: nobody said, so it is as the service was started; a study that is kept without it is not blind."""
 
 
 class Studies:
@@ -119,7 +120,7 @@ class Studies:
             height_cm=facts.height_cm,
             patient_name=facts.patient_name or name,
             patient_id=facts.patient_id or identifier,
-            blind=facts.blind,
+            blind=bool(facts.blind),
         )
         self._keep(study.id, data)
         self._remember(study.id, radiograph)
