@@ -109,7 +109,7 @@ def take(desk: Desk, user: User, files: list[UploadFile], facts: Facts) -> tuple
     for file in files:
         name = file.filename or ""
         try:
-            taken.append(desk.studies.receive(file.file.read(), name, facts, user.name))
+            taken.append(desk.studies.receive(file.file, name, facts, user.name))
         except CarpalError as error:
             first = first or error
             refused.append(NotTaken(file=name, code=error.code, error=str(error)))
