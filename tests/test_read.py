@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+import bad_files
 from carpal.errors import CarpalError, InputError, UnreadableImage, UnsuitableImage
 from carpal.imaging.read import RASTER_MAGIC, read_radiograph
 from carpal.types import Radiograph
@@ -108,21 +109,7 @@ def test_there_are_examples_with_labels() -> None:
     assert 2 <= len(labelled) <= 4
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "empty"),
-        (b"GIF89a" + bytes(50), "a GIF"),
-        (b"BM" + bytes(50), "a BMP"),
-        (b"%PDF-1.7", "a PDF"),
-        (b"PK\x03\x04" + bytes(50), "a zip archive"),
-        (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
-        (b"<!doctype html>", "a web page"),
-        (b"id,boneage,male\n", "no image that we know"),
-        (bytes(5000), "no image that we know"),
-    ],
-)
+@pytest.mark.parametrize(("content", "message"), bad_files.FOREIGN.values(), ids=bad_files.FOREIGN)
 def test_other_files_are_named_with_what_they_are(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "hand.png"
     path.write_bytes(content)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +13,6 @@ from starlette.testclient import TestClient
 from carpal.errors import ConfigError
 from carpal.service.app import create_app
 from carpal.service.auth import SESSION_SECONDS, Role, Tokens
-from carpal.service.gate import Gate
 from carpal.service.settings import Settings, is_loopback
 
 Queue = Callable[..., dict[str, Any]]
@@ -174,27 +171,6 @@ def test_too_many_requests_are_refused(build: Callable[..., TestClient], problem
     assert [answer.status_code for answer in answers[:20]] == [200] * 20
     assert problem(answers[-1], 429, "too-many-requests")
     assert answers[-1].headers["retry-after"] == "5"
-
-
-def test_a_slow_request_is_refused(tmp_path: Path) -> None:
-    """A body that does not come is waited for `body_timeout` seconds."""
-
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        await receive()
-
-    async def never() -> Any:
-        await asyncio.sleep(60)
-
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    gate = Gate(application, Settings(tmp_path, body_timeout=0.05))
-    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost")]}
-    asyncio.run(gate(scope, never, send))
-    assert sent[0]["status"] == 408
-    assert json.loads(sent[1]["body"])["code"] == "timeout"
 
 
 def test_the_log_names_no_patient(client: TestClient, queue: Queue, caplog: pytest.LogCaptureFixture) -> None:

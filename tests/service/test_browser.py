@@ -132,7 +132,7 @@ def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Pag
 def test_blind_first(open_page: Callable[..., Page], hand_png: Path) -> None:
     page = open_page()
     page.goto("/")
-    page.check('input[name="blind"]')
+    page.check('input[type="checkbox"][name="blind"]')
     page.set_input_files("#files", hand_png)
     page.check('input[name="sex"][value="male"]')
     page.click("#upload .actions .button")
@@ -151,7 +151,7 @@ def test_a_bad_file_and_a_wrong_address_say_so(open_page: Callable[..., Page], t
     bad.write_text("not a picture")
     page.set_input_files("#files", bad)
     page.click("#upload .actions .button")
-    expect(page.locator("#trouble")).to_contain_text("not a radiograph")
+    expect(page.locator("#refused")).to_contain_text("notes.png the radiograph: not a radiograph")
     page.goto("/studies/000000000000000000000000")
     expect(page.locator("h1")).to_have_text("That did not work")
 

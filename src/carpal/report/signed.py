@@ -1,8 +1,8 @@
 """A reader's signature on a result: new FHIR and SR objects that name the machine's own as what they were made from.
 
-The machine's objects stay as they are. A signed SR is another document: verified, with the machine's as predecessor
-(PS3.3 C.17.2, Verifying Observer and Predecessor Documents). A signed bundle has one Observation more, derived from the
-machine's, and its report is final.
+The machine's objects stay as they are, also where the reader put regions right before she signed. A signed SR is
+another document: verified, with the machine's as predecessor (PS3.3 C.17.2, Verifying Observer and Predecessor
+Documents). A signed bundle has one Observation more, derived from the machine's, and its report is final.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from carpal.types import Refusal
 
 ORGANISATION: Final = "carpal"
 """Verifying Organization (0040,A027) is required and nobody stated one: the software that took the signature."""
+Seen = tuple[Findings, Source]
+"""What a reader saw when she signed, with the `Source.revision` of its own."""
 
 
 def sentence(signature: Signature) -> str:
@@ -46,7 +48,10 @@ def signed_part(found: Findings, signature: Signature) -> Findings:
 
 def signed_findings(found: Findings, signature: Signature) -> Findings:
     """The findings as the reader signed them: of two hands the one that she signed, for she said nothing of the other.
-    A rejected result has no age; only an accepted one keeps its interval."""
+
+    `found` is what she saw: the machine's, or what it read with the regions that she put right.
+    A rejected result has no age; only an accepted one keeps its interval.
+    """
     found = signed_part(found, signature)
     warnings = (*found.warnings, sentence(signature))
     if signature.months is None:
@@ -58,14 +63,20 @@ def signed_findings(found: Findings, signature: Signature) -> Findings:
     return replace(found, months=round(signature.months, 1), interval=None, score=None, warnings=warnings, refusal=None)
 
 
-def write_sr(found: Findings, source: Source, signature: Signature, uid_root: str | None = None) -> bytes:
-    """The verified SR, whose predecessor is the machine's. Raises what `sr.write` raises."""
+def write_sr(
+    machine_found: Findings, source: Source, signature: Signature, uid_root: str | None = None, seen: Seen | None = None
+) -> bytes:
+    """The verified SR, whose predecessor is the machine's. Raises what `sr.write` raises.
+
+    `seen` is what was signed, where regions were put right before.
+    """
     pydicom = need("pydicom", feature="A structured report", extra="dicom")
     from pydicom.dataset import Dataset
 
-    machine = pydicom.dcmread(io.BytesIO(sr.write(found, source, uid_root)))
-    document = pydicom.dcmread(io.BytesIO(sr.write(signed_findings(found, signature), source, uid_root)))
-    uid = derive(f"sr signed {signature.reader} {signature.signed}", found, source, uid_root)
+    machine = pydicom.dcmread(io.BytesIO(sr.write(machine_found, source, uid_root)))
+    found, of = seen or (machine_found, source)
+    document = pydicom.dcmread(io.BytesIO(sr.write(signed_findings(found, signature), of, uid_root)))
+    uid = derive(f"sr signed {signature.reader} {signature.signed}", found, of, uid_root)
     document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = uid
     document.SeriesInstanceUID = machine.SeriesInstanceUID
     document.InstanceNumber = 2
@@ -85,12 +96,19 @@ def write_sr(found: Findings, source: Source, signature: Signature, uid_root: st
     return buffer.getvalue()
 
 
-def write_fhir(found: Findings, source: Source, signature: Signature, uid_root: str | None = None) -> bytes:
-    """The bundle with the reader's Observation, which is derived from the machine's. Raises ConfigError."""
-    bundle = fhir.bundle(found, source, uid_root)
+def write_fhir(
+    machine_found: Findings, source: Source, signature: Signature, uid_root: str | None = None, seen: Seen | None = None
+) -> bytes:
+    """The machine's bundle with the reader's Observation, which is derived from the machine's. Raises ConfigError.
+
+    `seen` is what was signed, where regions were put right before: its warnings, which name them, become notes.
+    """
+    bundle = fhir.bundle(machine_found, source, uid_root)
     report, *_ = (entry["resource"] for entry in bundle["entry"] if _is(entry, "DiagnosticReport"))
-    machine = [entry for entry in bundle["entry"] if _is(entry, "Observation")][_place(found, signature)]
-    uid = derive(f"fhir signed {signature.reader} {signature.signed}", found, source, uid_root)
+    machine = [entry for entry in bundle["entry"] if _is(entry, "Observation")][_place(machine_found, signature)]
+    found, of = seen or (machine_found, source)
+    uid = derive(f"fhir signed {signature.reader} {signature.signed}", found, of, uid_root)
+    said = (sentence(signature), *(found.warnings if seen and signature.months is not None else ()))
     url = f"urn:oid:{uid}"
     observation: dict[str, Any] = {
         "resourceType": "Observation",
@@ -100,7 +118,7 @@ def write_fhir(found: Findings, source: Source, signature: Signature, uid_root: 
         "performer": [{"display": signature.reader}],
         "issued": signature.signed,
         "derivedFrom": [{"reference": machine["fullUrl"]}],
-        "note": [{"text": sentence(signature)}],
+        "note": [{"text": remark} for remark in said],
     }
     if signature.months is None:
         absent = {"system": f"{fhir.TERMINOLOGY}/data-absent-reason", "code": "error"}

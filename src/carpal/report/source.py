@@ -59,6 +59,8 @@ class Source:
     time: str
     exam: Exam = field(default_factory=Exam)
     assumed: tuple[str, ...] = ()
+    revision: str | None = None
+    """A hash of what people changed in the reading of it, such as regions put right by hand; it enters every UID."""
 
     @property
     def sop_instance_uid(self) -> str:

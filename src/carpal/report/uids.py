@@ -2,8 +2,8 @@
 
 The hash covers what the object's content depends on: the radiograph's SOP instance UID, the weights (and the runtime,
 where it is not the reference), the sex, the hospital's calibration if there is one, another growth reference than the
-default, which hand of two, the version of carpal, and the kind of object. Without a root of one's own the UID is
-"2.25." and a UUID (PS3.5 B.2).
+default, which hand of two, what a reader put right (`Source.revision`), the version of carpal, and the kind of object.
+Without a root of one's own the UID is "2.25." and a UUID (PS3.5 B.2).
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def check_uid_root(root: str | None) -> str:
 def derive(kind: str, found: Findings, source: Source, uid_root: str | None = None) -> str:
     """The UID of one kind of thing ("sr", "sr series", "MCP1"...) made of one radiograph. Raises ConfigError."""
     sex = "none" if found.sex is None else str(found.sex)
-    more = [found.site, found.apart, found.part, f"{len(found.readings)} readings" if found.readings else None]
+    several = f"{len(found.readings)} readings" if found.readings else None
+    more = [found.site, found.apart, found.part, several, source.revision]
     given = (text for text in more if text is not None)
     return from_parts((source.sop_instance_uid, found.model.identity, sex, *given, carpal.__version__, kind), uid_root)
 

@@ -283,6 +283,9 @@ class AgreementOut(BaseModel):
 
 
 SEX: Final = 'What is stated; left out: taken from the DICOM file. "unknown" gives an age for either'
+BLIND: Final = (
+    "Blind-first: the answer is withheld until the reader commits. Left out: as the service was started (`--blind`)"
+)
 EARLIEST: Final = date(1900, 1, 1)
 
 
@@ -293,7 +296,7 @@ def facts_of(
     height_cm: Annotated[float | None, Form(ge=HEIGHT_CM[0], le=HEIGHT_CM[1], allow_inf_nan=False)] = None,
     patient_name: Annotated[str, Form(max_length=200)] = "",
     patient_id: Annotated[str, Form(max_length=64)] = "",
-    blind: Annotated[bool, Form(description="Blind-first: the answer is withheld until the reader commits")] = False,
+    blind: Annotated[bool | None, Form(description=BLIND)] = None,
 ) -> Facts:
     """The facts of a form, checked against each other. Raises Problem."""
     latest = date.today() + timedelta(days=1)

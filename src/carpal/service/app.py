@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import tempfile
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ import carpal
 from carpal.errors import CarpalError, ConfigError
 from carpal.growth.reference import find_reference
 from carpal.inference.engine import Engine
-from carpal.service import pages, rest
+from carpal.service import logs, pages, rest
 from carpal.service.access import Desk
 from carpal.service.api import problem_of
 from carpal.service.auth import Tokens
@@ -88,12 +90,16 @@ async def answer_error(request: Request, error: Exception) -> Response:
 
 
 def serve(settings: Settings, engine: Engine, site: Site | None = None) -> None:
-    """Runs until it is interrupted."""
+    """Runs until it is interrupted. Libraries are silent in this process; what comes in waits in the data folder."""
     import uvicorn
 
+    app = create_app(settings, engine, site)
+    logs.silence_libraries()
+    warnings.simplefilter("ignore")  # in all threads: what decoders warn of quotes the patient's values
+    tempfile.tempdir = str((settings.data / "partial").resolve())  # the form parser spools uploads there
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     uvicorn.run(
-        create_app(settings, engine, site),
+        app,
         host=settings.host,
         port=settings.port,
         log_level="warning",

@@ -128,15 +128,16 @@ class Gate:
         return Problem(413, f"The request is larger than {limit:g} MiB. Send fewer or smaller files")
 
     def _slow_and_large(self, receive: Receive, headers: dict[str, str]) -> Receive:
-        """`receive` with a limit on the bytes in all, and on the seconds until the next part comes."""
-        seen, done = 0, False
+        """`receive` with a limit on the bytes in all, and on the seconds until the next part and the last one come."""
+        seen, done, end = 0, False, time.monotonic() + self.settings.body_deadline
 
         async def limited() -> Message:
             nonlocal seen, done
             if done:
                 return await receive()  # waits for the client to leave
             try:
-                message = await asyncio.wait_for(receive(), self.settings.body_timeout)
+                left = min(self.settings.body_timeout, end - time.monotonic())
+                message = await asyncio.wait_for(receive(), max(left, 0))
             except TimeoutError:
                 raise Problem(408, "The request came too slowly. Send it again") from None
             seen += len(message.get("body", b""))

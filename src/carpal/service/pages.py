@@ -6,6 +6,7 @@ What a blind reader must not see is not in the HTML at all: `view.study_view` le
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -33,14 +34,16 @@ from carpal.service.access import (
     find_user,
 )
 from carpal.service.agreement import agreement
-from carpal.service.api import Problem, ProblemOut, RegionsIn, facts_of
-from carpal.service.auth import SESSION_SECONDS
+from carpal.service.api import NotTaken, Problem, ProblemOut, RegionsIn, facts_of
+from carpal.service.auth import SESSION_SECONDS, User
 from carpal.service.picture import for_viewer
 from carpal.service.readings import Decision
 from carpal.service.studies import Facts
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 LANGUAGE: Final = "carpal_language"
+FORM_BYTES: Final = 16 * 1024
+"""Of a request, what the form has beside its file."""
 
 
 def checked_form(request: Request, form_token: Annotated[str, Form()] = "") -> None:
@@ -126,9 +129,12 @@ def error_page(request: Request, problem: ProblemOut, headers: dict[str, str] | 
 @router.get("/")
 def home(request: Request, desk: Desked, user: Asking) -> HTMLResponse:
     """Where radiographs are dropped, and the list of studies."""
-    return page(
-        request, "home.html", rows=view.rows(desk, user, language_of(request)), blind=desk.settings.blind, refused=[]
-    )
+    return _home(request, desk, user)
+
+
+def _home(request: Request, desk: Desk, user: User, refused: Sequence[NotTaken] = ()) -> HTMLResponse:
+    rows, largest = view.rows(desk, user, language_of(request)), desk.settings.max_upload - FORM_BYTES
+    return page(request, "home.html", rows=rows, blind=desk.settings.blind, largest=largest, refused=refused)
 
 
 @router.post("/studies", dependencies=[Checked])
@@ -145,13 +151,7 @@ def upload(
     if not wants_html(request):
         return JSONResponse({"location": location, "refused": [entry.model_dump() for entry in refused]})
     if refused:
-        return page(
-            request,
-            "home.html",
-            rows=view.rows(desk, user, language_of(request)),
-            blind=desk.settings.blind,
-            refused=refused,
-        )
+        return _home(request, desk, user, refused)
     return RedirectResponse(location, 303)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from io import BytesIO
+from pathlib import Path
 
 from carpal.imaging.read import is_dicom
 from carpal.optional import need
@@ -11,16 +11,18 @@ from carpal.optional import need
 LONGEST = 200
 
 
-def patient_of(data: bytes) -> tuple[str, str]:
-    """(name, identifier) as text, empty where the file is no DICOM or does not state them."""
-    if not is_dicom(data):
-        return "", ""
+def patient_of(path: Path) -> tuple[str, str]:
+    """(name, identifier) as text, empty where the file is no DICOM or does not state them. Reads no pixels."""
+    with path.open("rb") as file:
+        if not is_dicom(file.read(132)):
+            return "", ""
     pydicom = need("pydicom", feature="Reading DICOM", extra="dicom")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about values that break a rule of the standard: shown as they are
             dataset = pydicom.dcmread(
-                BytesIO(data),
+                path,
+                force=True,
                 stop_before_pixels=True,
                 specific_tags=["SpecificCharacterSet", "PatientName", "PatientID"],
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -118,23 +120,35 @@ def _hands(studies: Studies, study: Study, results: Sequence[Result]) -> list[tu
 def _of_dicom(studies: Studies, study: Study, results: Sequence[Result], form: FormName, language: str) -> bytes:
     """The forms that refer to the DICOM file, one object of each whatever was read in it, as the command makes them.
 
-    SR, FHIR and PDF carry the signature, if there is one.
+    SR, FHIR and PDF carry the signature, if there is one; it refers to what the machine read by itself. What is made
+    from regions that were put right has UIDs of its own, and so has each page in an envelope, by its content.
     """
-    source = read_source(studies.path(study), name=NAME)
-    found, signature = together(results, source), signature_of(studies, study)
+    source, signature = read_source(studies.path(study), name=NAME), signature_of(studies, study)
+    machine = together(studies.results(study), source)
+    corrected, seen = studies.corrected(study), None
+    if corrected:
+        source_seen = replace(source, revision=f"regions {_digest(corrected[1].boxes)}")
+        seen = together(results, source_seen), source_seen
     if signature is not None and form is FormName.SR:
-        return signed.write_sr(found, source, signature)
+        return signed.write_sr(machine, source, signature, seen=seen)
     if signature is not None and form is FormName.FHIR:
-        return signed.write_fhir(found, source, signature)
+        return signed.write_fhir(machine, source, signature, seen=seen)
+    found, of = seen or (machine, source)
     if form is FormName.PDF_IN_DICOM:
-        return encapsulated.write(found, source, _plain(studies, study, results, FormName.PDF, language))
+        page = _plain(studies, study, results, FormName.PDF, language)
+        return encapsulated.write(found, replace(of, revision=f"page {hashlib.sha256(page).hexdigest()}"), page)
     kind = {FormName.SR: "sr", FormName.CAPTURE: "capture", FormName.GSPS: "gsps", FormName.FHIR: "fhir"}.get(
         form, "hl7"
     )
-    made = forms.make([kind], found, source, hands=_hands(studies, study, results))
+    made = forms.make([kind], found, of, hands=_hands(studies, study, results))
     if kind not in made:
         raise Problem(404, "This form does not exist for such a radiograph. Ask for another form", "no-such-form")
     return made[kind].content
+
+
+def _digest(boxes: str) -> str:
+    """The same for the same regions, in whatever order they were sent."""
+    return hashlib.sha256(json.dumps(json.loads(boxes), sort_keys=True).encode()).hexdigest()
 
 
 def signature_of(studies: Studies, study: Study) -> Signature | None:

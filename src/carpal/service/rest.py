@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Final
 
 import anyio
@@ -104,11 +104,12 @@ def take(desk: Desk, user: User, files: list[UploadFile], facts: Facts) -> tuple
     """Keeps and queues the files of an upload. Raises the first error where not one of them could be taken."""
     if len(files) > desk.settings.max_files:
         raise Problem(413, f"{len(files)} files are more than {desk.settings.max_files}. Send them in several requests")
+    facts = facts if facts.blind is not None else replace(facts, blind=desk.settings.blind)
     taken, refused, first = [], [], None
     for file in files:
         name = file.filename or ""
         try:
-            taken.append(desk.studies.receive(file.file.read(), name, facts, user.name))
+            taken.append(desk.studies.receive(file.file, name, facts, user.name))
         except CarpalError as error:
             first = first or error
             refused.append(NotTaken(file=name, code=error.code, error=str(error)))

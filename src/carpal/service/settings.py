@@ -36,6 +36,8 @@ class Settings:
     """Requests a minute and client, static files left out."""
     body_timeout: float = 30.0
     """Seconds within which the next part of a request's body must come."""
+    body_deadline: float = 300.0
+    """Seconds within which a request's whole body must come: 64 MiB at 2 Mbit/s."""
     assess_timeout: float = 60.0
     """Seconds within which POST /api/v1/assess answers."""
     reference: str = DEFAULT
@@ -46,7 +48,7 @@ class Settings:
         for name, low, high in (("port", 0, 65535), ("max_files", 1, 1000), ("rate", 1, 10**6)):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name} is {getattr(self, name)} - it lies in {low} to {high} - choose another")
-        for name in ("max_upload", "body_timeout", "assess_timeout"):
+        for name in ("max_upload", "body_timeout", "body_deadline", "assess_timeout"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)} - it must be larger than 0 - choose another")
 

@@ -15,12 +15,14 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from carpal.errors import OutOfResources
 
 HEX: Final = re.compile(r"[0-9a-f]{32,64}")
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+CHUNK: Final = 2**20
+"""Bytes of a stream that are in memory at a time."""
 
 
 class Spool:
@@ -67,6 +69,35 @@ class Spool:
                 os.fsync(file.fileno())
             self._place(path, self.incoming(sha256))
         return sha256
+
+    @contextmanager
+    def copied(self, content: BinaryIO) -> Iterator[Path]:
+        """A stream's bytes as a file in `partial`, on the disk; it goes at the end, unless `move` has taken it."""
+        content.seek(0, os.SEEK_END)
+        self.need(content.tell())
+        content.seek(0)
+        with _full_is_ours(self.folder):
+            handle, name = tempfile.mkstemp(dir=self.partial)
+        path = Path(name)
+        try:
+            with _full_is_ours(self.folder), os.fdopen(handle, "wb") as file:
+                shutil.copyfileobj(content, file, CHUNK)
+                file.flush()
+                os.fsync(file.fileno())
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def move(self, path: Path, place: Path) -> None:
+        """Moves a complete file to its place on the same disk."""
+        with _full_is_ours(self.folder):
+            self._place(path, place)
+
+    def clear_partial(self, older_than: float = 3600) -> None:
+        """Removes what a process that was killed left half written."""
+        for path in self.partial.iterdir():
+            if path.stat().st_mtime < time.time() - older_than:
+                path.unlink(missing_ok=True)
 
     def incoming(self, sha256: str) -> Path:
         """Where the file of that hash lies."""

@@ -7,7 +7,6 @@ the id, the sex and the hash of the weights, so that deleting the study deletes 
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +61,8 @@ class Facts:
     height_cm: float | None = None
     patient_name: str = ""
     patient_id: str = ""
-    blind: bool = False
+    blind: bool | None = None
+    """None: nobody said, so it is as the service was started; a study that is kept without it is not blind."""
 
 
 class Studies:
@@ -90,6 +90,7 @@ class Studies:
     def start(self) -> None:
         """Starts the worker; jobs that an earlier process left half done are queued again."""
         self.jobs.release(self._name)
+        self.jobs.spool.clear_partial()
         self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
         self._thread.start()
 
@@ -106,12 +107,25 @@ class Studies:
             self._thread.join()
         self.jobs.close()
 
-    def receive(self, data: bytes, file: str, facts: Facts, owner: str) -> Study:
-        """Keeps a radiograph that can be read, and queues it where the sex is known. Raises CarpalError otherwise."""
-        radiograph = read_radiograph(data, NAME)
-        name, identifier = patient_of(data)
+    def receive(self, content: BinaryIO, file: str, facts: Facts, owner: str) -> Study:
+        """Keeps a radiograph that can be read, and queues it where the sex is known. Raises CarpalError otherwise.
+
+        `file` is the name that it was uploaded under.
+        """
+        with self.jobs.spool.copied(content) as path:
+            radiograph = read_radiograph(path, NAME)
+            study = self._study(radiograph, path, file, facts, owner)
+            self.jobs.spool.move(path, self.path(study))
+        self._remember(study.id, radiograph)
+        self.readings.add(study)
+        return self.queue(study) if study.sex else study
+
+    @staticmethod
+    def _study(radiograph: Radiograph, path: Path, file: str, facts: Facts, owner: str) -> Study:
+        """What is known of the child: what came with the upload, else what the file states."""
+        name, identifier = patient_of(path)
         own, exam = Child.of(radiograph), radiograph.exam
-        study = Study(
+        return Study(
             id=new_id(),
             created=now(),
             owner=owner,
@@ -124,12 +138,8 @@ class Studies:
             height_cm=facts.height_cm,
             patient_name=facts.patient_name or name,
             patient_id=facts.patient_id or identifier,
-            blind=facts.blind,
+            blind=bool(facts.blind),
         )
-        self._keep(study.id, data)
-        self._remember(study.id, radiograph)
-        self.readings.add(study)
-        return self.queue(study) if study.sex else study
 
     def queue(self, study: Study) -> Study:
         """Queues a study whose sex is known; the same question is never asked twice."""
@@ -254,14 +264,6 @@ class Studies:
         with self._cache_lock:
             self._radiographs.pop(study.id, None)
         self.readings.delete(study.id)
-
-    def _keep(self, identifier: str, data: bytes) -> None:
-        path = self.uploads / identifier
-        self.jobs.spool.need(len(data))
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _remember(self, identifier: str, radiograph: Radiograph) -> None:
         with self._cache_lock:

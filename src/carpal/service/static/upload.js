@@ -1,4 +1,5 @@
-// Dropping files and folders, and the progress of an upload. Without this module the form still works.
+// Dropping files and folders, uploading them one by one, and the list while studies wait. Without this module the form
+// still works: it sends everything at once.
 const form = document.getElementById("upload");
 const drop = document.getElementById("drop");
 const files = document.getElementById("files");
@@ -7,6 +8,11 @@ const chosen = document.getElementById("chosen");
 const progress = document.getElementById("progress");
 const trouble = document.getElementById("trouble");
 const refused = document.getElementById("refused");
+const count = document.getElementById("count");
+const button = form.querySelector(".actions button");
+const TRIES = 20;
+let uploading = false;
+let polling = false;
 
 document.getElementById("folder-label").hidden = !("webkitdirectory" in folder);
 
@@ -51,45 +57,121 @@ drop.addEventListener("drop", async (event) => {
   choose((await Promise.all(entries.map(filesOf))).flat());
 });
 
-function end(request) {
-  progress.hidden = true;
-  let answer = {};
-  try {
-    answer = JSON.parse(request.responseText);
-  } catch {
-    answer = { error: `${request.status} ${request.statusText}` };
-  }
-  if (request.status !== 200) {
-    trouble.textContent = answer.error;
-    return;
-  }
-  if (answer.refused.length === 0) {
-    location.href = answer.location;
-    return;
-  }
-  trouble.textContent = "";
-  refused.replaceChildren(
-    ...answer.refused.map((entry) => {
-      const item = document.createElement("li");
-      item.textContent = `${entry.file}: ${entry.error}`;
-      return item;
-    }),
-  );
+// The form for one file: every field, and this file in place of all that were chosen.
+function bodyOf(file) {
+  const body = new FormData(form);
+  body.delete("files");
+  body.append("files", file, file.name);
+  return body;
 }
 
-form.addEventListener("submit", (event) => {
+// Sends one file; resolves to {status, location, error, wait}, whatever happens. `wait`: seconds after which to try again.
+function send(file, onProgress) {
+  return new Promise((resolve) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", form.action);
+    request.setRequestHeader("Accept", "application/json");
+    request.upload.addEventListener("progress", (step) => onProgress(step.loaded));
+    request.addEventListener("load", () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {
+        answer = { error: `${request.status} ${request.statusText}` };
+      }
+      const wait = Number(request.getResponseHeader("Retry-After")) || 0;
+      resolve({ status: request.status, location: answer.location, error: answer.error, wait });
+    });
+    request.addEventListener("error", () => resolve({ status: 0, error: form.dataset.lost, wait: 0 }));
+    request.send(bodyOf(file));
+  });
+}
+
+// One file, again where the service asks to come later.
+async function deliver(file, onProgress) {
+  if (file.size > Number(form.dataset.largest)) return { status: 413, error: form.dataset.large };
+  for (let tries = 1; ; tries += 1) {
+    const answer = await send(file, onProgress);
+    if (!answer.wait || tries === TRIES) return answer;
+    await new Promise((resolve) => setTimeout(resolve, 1000 * answer.wait));
+  }
+}
+
+function refuse(name, error) {
+  const item = document.createElement("li");
+  const title = document.createElement("strong");
+  title.textContent = name;
+  item.append(title, ` ${error}`);
+  refused.append(item);
+  trouble.textContent = form.dataset.refused;
+}
+
+// Sends all files, one request each; returns the addresses of those that were taken.
+async function deliverAll(list) {
+  const total = list.reduce((sum, file) => sum + file.size, 0) || 1;
+  const taken = [];
+  let done = 0;
+  for (const [index, file] of list.entries()) {
+    count.textContent = form.dataset.count.replace("{n}", index + 1).replace("{m}", list.length);
+    const answer = await deliver(file, (loaded) => {
+      progress.value = (100 * (done + Math.min(loaded, file.size))) / total;
+    });
+    done += file.size;
+    progress.value = (100 * done) / total;
+    if (answer.status === 200) taken.push(answer.location);
+    else refuse(file.name, answer.error);
+    if ([401, 403, 507].includes(answer.status)) break; // the others would fare the same
+    if (answer.status === 200 && list.length > 1) poll();
+  }
+  return taken;
+}
+
+form.addEventListener("submit", async (event) => {
   event.preventDefault();
+  const list = [...files.files];
+  if (uploading || list.length === 0) return;
   trouble.textContent = "";
   refused.replaceChildren();
+  uploading = button.disabled = true;
   progress.hidden = false;
   progress.value = 0;
-  const request = new XMLHttpRequest();
-  request.open("POST", form.action);
-  request.setRequestHeader("Accept", "application/json");
-  request.upload.addEventListener("progress", (step) => {
-    if (step.lengthComputable) progress.value = (100 * step.loaded) / step.total;
-  });
-  request.addEventListener("load", () => end(request));
-  request.addEventListener("error", () => end(request));
-  request.send(new FormData(form));
+  const taken = await deliverAll(list);
+  uploading = button.disabled = false;
+  progress.hidden = true;
+  count.textContent = form.dataset.taken.replace("{n}", taken.length).replace("{m}", list.length);
+  if (list.length === 1 && taken.length === 1) location.href = taken[0];
+  else {
+    if (taken.length > 0) choose([]); // so that nobody sends them a second time
+    await refresh();
+    poll();
+  }
 });
+
+// The list as it is now, in place of the one that is shown; the focus stays where it is.
+async function refresh() {
+  const answer = await fetch("/", { headers: { Accept: "text/html" } }).catch(() => null);
+  if (!answer?.ok) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("studies");
+  const shown = document.getElementById("studies");
+  if (!fresh || fresh.innerHTML === shown.innerHTML) return;
+  const focused = shown.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  shown.replaceChildren(...fresh.childNodes);
+  if (focused) shown.querySelector(`a[href="${focused}"]`)?.focus();
+}
+
+function waiting() {
+  return document.querySelector('#studies tr[data-state="queued"], #studies tr[data-state="reading"]') !== null;
+}
+
+// Asks every two seconds, as long as a study waits or files are sent.
+async function poll() {
+  if (polling) return;
+  polling = true;
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    await refresh();
+  } while (waiting() || uploading);
+  polling = false;
+}
+
+if (waiting()) poll();

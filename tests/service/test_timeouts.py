@@ -1,0 +1,82 @@
+"""What is too slow is ended: a body that does not come, one that trickles, a radiograph that takes too long to read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from carpal.errors import ConfigError
+from carpal.service.gate import Gate
+from carpal.service.settings import Settings
+
+
+async def until_the_end(scope: Any, receive: Any, send: Any) -> None:
+    """An application that reads the body, then answers."""
+    while (await receive()).get("more_body"):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+def ask(gate: Gate, pause: float, parts: int) -> tuple[int, dict[str, Any], int, float]:
+    """A byte every `pause` seconds: the status, the body, how many bytes were taken, and the seconds it took."""
+    taken, sent, start = 0, [], time.monotonic()
+
+    async def receive() -> Any:
+        nonlocal taken
+        await asyncio.sleep(pause)
+        taken += 1
+        return {"type": "http.request", "body": b"x", "more_body": taken < parts}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"localhost")]}
+    asyncio.run(gate(scope, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"]), taken, time.monotonic() - start
+
+
+def test_a_body_that_does_not_come_is_waited_for(tmp_path: Path) -> None:
+    status, body, taken, _ = ask(Gate(until_the_end, Settings(tmp_path, body_timeout=0.05)), 60, 1)
+    assert (status, body["code"], taken) == (408, "timeout", 0)
+
+
+def test_a_body_that_trickles_is_ended_by_the_deadline_of_the_whole(tmp_path: Path) -> None:
+    gate = Gate(until_the_end, Settings(tmp_path, body_timeout=30, body_deadline=0.3))
+    status, body, taken, seconds = ask(gate, 0.02, 10_000)
+    assert (status, body["code"]) == (408, "timeout")
+    assert 0 < taken < 10_000, "each byte came in time, all of them did not"
+    assert 0.3 <= seconds < 60
+
+
+def test_a_slow_body_within_the_deadline_is_taken(tmp_path: Path) -> None:
+    status, _, taken, _ = ask(Gate(until_the_end, Settings(tmp_path, body_timeout=30, body_deadline=30)), 0.01, 20)
+    assert (status, taken) == (200, 20)
+
+
+def test_a_deadline_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="body_deadline is 0"):
+        Settings(tmp_path, body_deadline=0)
+
+
+def test_a_radiograph_that_takes_too_long_is_a_504(
+    build: Callable[..., TestClient], engine: Any, png: bytes, problem: Callable[..., bool], monkeypatch: Any
+) -> None:
+    go, run = threading.Event(), engine.run
+    monkeypatch.setattr(engine, "run", lambda *args: (go.wait(60), run(*args))[1])
+    client = build(assess_timeout=0.2)
+    send = {"files": {"file": ("Doe_Jane.png", png)}, "data": {"sex": "female"}}
+    answer = client.post("/api/v1/assess", **send)
+    assert problem(answer, 504, "timeout")
+    assert "POST /api/v1/jobs" in answer.json()["error"]
+    assert "Doe" not in answer.text
+    go.set()
+    assert build(assess_timeout=60).post("/api/v1/assess", **send).status_code == 200, "the engine is free again"
