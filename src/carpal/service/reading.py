@@ -169,12 +169,18 @@ def _limit_memory(more: int) -> None:
 
 
 def open_reading(settings: dict[str, Any]) -> Reading:
-    """Loads the network, reads a blank picture once so that all it needs is there, and imports what a report takes."""
+    """Loads the network, reads a blank picture once so that all it needs is there, and imports what a report takes.
+
+    Raises WeightsError, BackendError (a package that the runtime or one of the objects needs), ConfigError.
+    """
     engine = open_engine(settings["weights"], settings["backend"], settings["threads"], settings["precision"])
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
     reading = Reading(settings, engine)
     for module in ("carpal.imaging.dicom", "carpal.report.forms", "pydicom.pixels"):
         need(module, feature="The node", extra="node")
+    from carpal.report.forms import check_packages
+
+    check_packages(settings["objects"])  # else each study would fail, and with it every other form
     return reading
 
 
