@@ -20,11 +20,12 @@ import node_fixtures
 import node_kit as kit
 from carpal.service.config import load
 from carpal.service.node import Node
+from process_kit import forget_peak, peak_mb
 
 _quiet, pacs = node_fixtures.quiet, node_fixtures.pacs
 HERE, NEAR, STRANGER = "127.0.0.1", "127.0.0.3", "127.0.0.2"
 IN_ALL, OF_ONE = 6, 4
-MEMORY_KB = 300 * 1024
+MEMORY_MB = 300
 TRANSIENT, LIMIT_EXCEEDED = 2, 2
 
 
@@ -98,23 +99,13 @@ def test_silent_and_random_connections_are_counted(node: Node) -> None:
     assert kit.echo(node.port)
 
 
-def peak_kb() -> int:
-    """The most memory that this process, node and senders in one, has held since `forget_peak`."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
-
-
-def forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
-
-
 def is_transient(association: Any) -> bool:
     answer = association.acceptor.primitive
     return association.is_rejected and (answer.result, answer.diagnostic) == (TRANSIENT, LIMIT_EXCEEDED)
 
 
 def test_more_associations_than_one_address_may_have_are_rejected_for_now(node: Node) -> None:
-    forget_peak()
-    before = peak_kb()
+    before = forget_peak()
     open_ones = [associate(node) for _ in range(OF_ONE)]
     assert all(association.is_established for association in open_ones)
     assert all(is_transient(associate(node)) for _ in range(60)), "the rest"
@@ -127,12 +118,11 @@ def test_more_associations_than_one_address_may_have_are_rejected_for_now(node: 
         association.release()
     assert kit.wait_for(lambda: node.receiver.open_associations() == 0)
     assert kit.send(node.port, [kit.radiograph(2)]) == [0], "and then everyone is"
-    assert peak_kb() - before < MEMORY_KB
+    assert peak_mb() - before < MEMORY_MB
 
 
 def test_a_flood_of_associations_at_once_keeps_nobody_out(node: Node) -> None:
-    forget_peak()
-    before, established, lock = peak_kb(), [], threading.Lock()
+    before, established, lock = forget_peak(), [], threading.Lock()
 
     def flood(_: int) -> None:
         association = associate(node)
@@ -150,4 +140,4 @@ def test_a_flood_of_associations_at_once_keeps_nobody_out(node: Node) -> None:
         thread.join(60)
     assert established
     assert kit.wait_for(lambda: kit.send(node.port, [kit.radiograph(3)]) == [0], 30)
-    assert peak_kb() - before < MEMORY_KB
+    assert peak_mb() - before < MEMORY_MB
