@@ -39,7 +39,7 @@ def test_a_good_installation_is_called_one(path: Path, capsys: pytest.CaptureFix
     assert main(["doctor", "--config", str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     names = [finding["check"] for finding in found]
-    assert names == ["config", "folder", "weights", "codecs", "tls", "port", "audit", "queue", "peer pacs"]
+    assert names == ["config", "folder", "weights", "codecs", "objects", "tls", "port", "audit", "queue", "peer pacs"]
     assert all(finding["ok"] for finding in found)
 
 

@@ -225,6 +225,8 @@ def test_health_and_metrics_answer_on_loopback(tmp_path: Path, pacs: kit.Pacs) -
     with kit.running(load(path)) as node:
         kit.send(node.port, [kit.radiograph(1)])
         assert kit.wait_for(lambda: states(node) == {State.DELIVERED: 1})
+        for line in ('carpal_delivered_total{destination="pacs"} 1', "carpal_read_seconds_count 1"):
+            assert kit.wait_for(lambda line=line: line in node.metrics.render({})), "it is counted after it is noted"
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
             assert json.load(answer)["jobs"]["delivered"] == 1
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:

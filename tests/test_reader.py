@@ -6,46 +6,31 @@ import dataclasses
 import os
 import random
 import signal
-import struct
 import threading
-import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
-from pydicom.sequence import Sequence
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import RLELossless
 
 import node_fixtures
 import node_kit as kit
+from bombs_kit import BOMBS, MAY_BE_READ
 from carpal.errors import ReaderDied, WeightsError
 from carpal.service.config import NodeConfig
 from carpal.service.reader import Outcome, Reader
 from carpal.types import Radiograph
 from node_kit import changed, read
+from process_kit import cpu_seconds, forget_peak, peak_mb
 
 MEMORY_MB = 300
 SECONDS = 2.0
 
 
 reader_config, reader = node_fixtures.reader_config, node_fixtures.reader
-
-
-def cpu_seconds(reader: Reader) -> float:
-    """What the child has computed so far: unlike the clock, the same on a busy machine."""
-    fields = Path(f"/proc/{reader.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def peak_mb(reader: Reader) -> float:
-    """The most memory that the child has ever held."""
-    status = Path(f"/proc/{reader.pid}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 @pytest.fixture(scope="module")
@@ -99,91 +84,24 @@ def test_the_same_picture_compressed_anew_is_no_other_picture(reader: Reader, tm
     assert read(reader, tmp_path, packed, known=[first.result["pixels"]]).code == "duplicate-uid"
 
 
-def deflated_bomb(hand: Dataset) -> bytes:
-    """1.5 GB of zeros in 1.5 MB: one compressed stretch, repeated."""
-    meta = BytesIO()
-    copy = changed(hand)
-    copy.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    copy.PixelData = b"\0\0"
-    copy.save_as(meta, enforce_file_format=True)
-    head = meta.getvalue()[: 144 + struct.unpack("<I", meta.getvalue()[140:144])[0]]
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    start = packer.compress(b"\xe0\x7f\x10\x00OB\0\0" + struct.pack("<I", 1_500_000_000)) + packer.flush(
-        zlib.Z_FULL_FLUSH
-    )
-    stretch = packer.compress(bytes(15_000_000)) + packer.flush(zlib.Z_FULL_FLUSH)
-    return head + start + stretch * 100 + packer.flush()
-
-
-def giant(hand: Dataset, side: int, syntax: str, coded: bytes) -> Dataset:
-    copy = changed(hand, Rows=side, Columns=side)
-    copy.file_meta.TransferSyntaxUID = syntax
-    copy.PixelData = encapsulate([coded])
-    copy["PixelData"].is_undefined_length = True
-    return copy
-
-
-def jpeg_header(side: int) -> bytes:
-    """A JPEG whose frame header claims side x side pixels, with next to nothing behind it."""
-    from PIL import Image
-
-    small = BytesIO()
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(small, "JPEG")
-    data = bytearray(small.getvalue())
-    at = data.index(b"\xff\xc0")
-    data[at + 5 : at + 9] = struct.pack(">HH", side, side)
-    return bytes(data)
-
-
-def nested(hand: Dataset, depth: int) -> Dataset:
-    copy = changed(hand)
-    inner = Dataset()
-    inner.CodeValue = "1"
-    for _ in range(depth):
-        outer = Dataset()
-        outer.ContentSequence = Sequence([inner])
-        inner = outer
-    copy.ContentSequence = Sequence([inner])
-    return copy
-
-
-BOMBS = {
-    "inflates to 1.5 GB": lambda hand: deflated_bomb(hand),
-    "RLE header of 65000 x 65000": lambda hand: giant(
-        hand, 65000, RLELossless, struct.pack("<16I", 1, 64, *[0] * 14) + bytes(600)
-    ),
-    "JPEG header of 65500 x 65500": lambda hand: giant(hand, 65500, JPEGBaseline8Bit, jpeg_header(65500)),
-    "JPEG inside larger than the header": lambda hand: giant(hand, 64, JPEGBaseline8Bit, jpeg_header(65500)),
-    "pixels missing": lambda hand: changed(hand, Rows=60000, Columns=60000),
-    "a blank picture": lambda hand: changed(hand, PixelData=bytes(len(hand.PixelData))),
-    "no DICOM": lambda hand: b"MZ" + bytes(1000),
-    "nothing": lambda hand: b"",
-    "cut in half": lambda hand: kit.as_bytes(hand)[: len(hand.PixelData) // 2],
-}
-
-
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_by_name_in_time_and_memory(reader: Reader, tmp_path: Path, hand: Dataset, name: str) -> None:
     content = BOMBS[name](hand)
     read(reader, tmp_path, hand)
-    before, pid, start = peak_mb(reader), reader.pid, cpu_seconds(reader)
+    pid = reader.pid
+    assert pid is not None
+    before, start = forget_peak(pid), cpu_seconds(pid)
     answer = read(reader, tmp_path, content)
-    seconds = cpu_seconds(reader) - start
-    assert answer.outcome in (Outcome.REFUSED, Outcome.IGNORED), answer
-    assert answer.code not in (None, "internal")
+    seconds = cpu_seconds(pid) - start
+    assert answer.outcome in (Outcome.REFUSED, Outcome.IGNORED, *((Outcome.READ,) if name in MAY_BE_READ else ())), (
+        answer
+    )
+    assert answer.code != "internal"
+    assert answer.code is not None or answer.outcome is Outcome.READ
     assert "Planted" not in f"{answer.message}"
     assert seconds < SECONDS
-    assert peak_mb(reader) - before < MEMORY_MB
+    assert peak_mb(pid) - before < MEMORY_MB
     assert reader.pid == pid, "the reader survived it"
-
-
-def test_sequences_nested_beyond_reason_are_named(reader: Reader, tmp_path: Path, hand: Dataset) -> None:
-    data = kit.as_bytes(nested(hand, 200))
-    start = cpu_seconds(reader)
-    answer = read(reader, tmp_path, data, str(hand.SOPInstanceUID))
-    assert answer.outcome in (Outcome.READ, Outcome.REFUSED, Outcome.IGNORED)
-    assert answer.code != "internal"
-    assert cpu_seconds(reader) - start < SECONDS
 
 
 def test_a_hundred_mutated_files_have_an_outcome_each(reader: Reader, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def open_dataset(data: bytes, name: str) -> Any:
         with quiet():
             _check_inflated(data, name)
             dataset = pydicom.dcmread(BytesIO(data), force=True)
-            _keep_pixel_bytes(pydicom, dataset)
+            keep_pixel_bytes(pydicom, dataset)
             return dataset
     except CarpalError:
         raise
@@ -85,7 +85,7 @@ def open_dataset(data: bytes, name: str) -> Any:
         raise damaged(data, name, error) from None
 
 
-def _keep_pixel_bytes(pydicom: Any, dataset: Any) -> None:
+def keep_pixel_bytes(pydicom: Any, dataset: Any) -> None:
     """Pixel data are bytes, whatever VR the file gives them: pydicom would convert them to that on access."""
     raw: Any = dataset.get_item("PixelData") if "PixelData" in dataset else None
     if isinstance(getattr(raw, "value", None), bytes) and raw.VR not in ("OB", "OW", None):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from carpal.errors import ConfigError
+from carpal.optional import need
 from carpal.report.dicom_common import SOP_CLASSES
 from carpal.report.findings import Findings, together
 from carpal.report.source import Source
@@ -32,6 +33,19 @@ DICOM_KINDS: Final = ("sr", "capture", "gsps", "pdf")
 OF_AN_AGE: Final = ("capture", "gsps", "pdf")
 """Forms that show an age and its regions: a refusal has none of them."""
 
+PACKAGES: Final = {
+    "sr": (("highdicom", "dicom"),),
+    "capture": (("pydicom", "dicom"),),
+    "gsps": (("highdicom", "dicom"),),
+    "pdf": (
+        ("pydicom", "dicom"),
+        ("reportlab.pdfgen.canvas", "pdf"),
+        ("reportlab.platypus", "pdf"),
+        ("font_roboto", "pdf"),
+    ),
+}
+"""What a form is written with, and the extra that brings it; the others need nothing."""
+
 Hands = Sequence[tuple[Radiograph, Result]]
 """Each hand with the radiograph that shows it alone: `inference.hands.cut_out`, for the forms that show pictures."""
 
@@ -51,6 +65,13 @@ def check_kinds(kinds: Sequence[str]) -> None:
     for kind in kinds:
         if kind not in SUFFIXES:
             raise ConfigError(f"{kind!r} is no form of a report - choose of {', '.join(KINDS)}")
+
+
+def check_packages(kinds: Sequence[str]) -> None:
+    """Imports what these forms are written with. Raises BackendError naming form, package and extra."""
+    for kind in kinds:
+        for module, extra in PACKAGES.get(kind, ()):
+            need(module, feature=f"The form {kind!r} of a report", extra=extra)
 
 
 def make(

@@ -170,18 +170,29 @@ def _fits(value: str, vr: str) -> bool:
 
 def _copy_uids(found: Any, header: Any, digest: str, assumed: list[str]) -> None:
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        uid = text(found, keyword)
-        if not is_uid(uid):
+        uid, stored = text(found, keyword), _stored(found, keyword)
+        if not is_uid(uid) and stored:
+            uid = stored
+            assumed.append(f"{keyword} is missing or malformed; that of the file's meta information was taken")
+        elif not is_uid(uid):
             uid = from_parts((digest, keyword))
             assumed.append(f"{keyword} is missing or malformed; one was derived from the file's content")
         setattr(header, keyword, uid)
     sop_class = text(found, "SOPClassUID")
-    if not is_uid(sop_class):
+    if not is_uid(sop_class) and (sop_class := _stored(found, "SOPClassUID")):
+        assumed.append("SOPClassUID is missing or malformed; that of the file's meta information was taken")
+    elif not sop_class:
         sop_class = CR_IMAGE
         assumed.append(
             "SOPClassUID is missing or malformed; the radiograph is referred to as a Computed Radiography image"
         )
     header.SOPClassUID = sop_class
+
+
+def _stored(found: Any, keyword: str) -> str:
+    """Class or instance UID outside the data set, under which an archive knows the file; "" for none or another."""
+    uid = text(getattr(found, "file_meta", {}), f"MediaStorage{keyword}")
+    return uid if is_uid(uid) else ""
 
 
 def _copy_shape(found: Any, header: Any) -> None:

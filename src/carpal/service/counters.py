@@ -11,7 +11,7 @@ from typing import Final
 BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 HELP: Final = {
     "carpal_received_total": "Objects taken from a sender, by how they came and whether they were new.",
-    "carpal_refused_total": "Associations and objects refused, by reason.",
+    "carpal_refused_total": "Connections, associations and objects refused, by reason.",
     "carpal_read_total": "Jobs that the reader settled, by outcome.",
     "carpal_delivered_total": "Result objects that a destination acknowledged, by destination.",
     "carpal_delivery_failures_total": "Attempts to deliver that failed, by destination.",

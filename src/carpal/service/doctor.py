@@ -20,6 +20,7 @@ from carpal.errors import CarpalError, ConfigError, NodeError
 from carpal.growth.reference import find_reference
 from carpal.inference.engine import open_engine
 from carpal.optional import need
+from carpal.report.forms import check_packages
 from carpal.service import audit, dicomweb, scu
 from carpal.service.config import NodeConfig, Peer, Web, load
 from carpal.service.jobs import Jobs, State
@@ -52,6 +53,7 @@ def examine(path: Path) -> list[Finding]:
         "folder": _folder,
         "weights": _weights,
         "codecs": _codecs,
+        "objects": _objects,
         "tls": _tls,
         "port": _port,
         "audit": _audit,
@@ -112,6 +114,11 @@ def _codecs(_: NodeConfig) -> str:
     if missing:
         raise NodeError(f"no codec for {', '.join(missing)} - run pip install 'carpal[node]'")
     return f"all {len(SYNTAXES)} transfer syntaxes can be decoded"
+
+
+def _objects(config: NodeConfig) -> str:
+    check_packages(config.results.objects)
+    return f"{', '.join(config.results.objects)} can be written"
 
 
 def _tls(config: NodeConfig) -> str:

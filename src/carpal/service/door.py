@@ -33,6 +33,10 @@ MAX_REQUEST: Final = 65_536
 MAX_MESSAGE: Final = 4 * 2**20
 """Bytes of a message that is no C-STORE; those are kept in memory."""
 ASSOCIATE_RQ, HANDSHAKE = 0x01, 0x16
+UNKNOWN_ADDRESS, NO_REQUEST, SILENT = "unknown-address", "no-request", "silent"
+TOO_MANY, NO_TLS, BROKEN = "too-many-connections", "no-tls", "broken-connection"
+"""Why a connection is hung up on: no peer has its address; it sent something else, or closed again; it sent nothing, or
+half a request; others of its address came after it; its handshake failed; anything else."""
 TICK: Final = 0.05
 WAIT_DATA, WAIT_MESSAGE = 0.005, 0.02
 """Seconds that an association waits for bytes (an answer of ours may wait as long), and for a whole message."""
@@ -61,15 +65,22 @@ class Waiting:
 class Gate(ThreadedAssociationServer):
     """An association server that admits only addresses for which `admits` is true, and only real requests.
 
-    Use it with `AE.make_server(..., server_class=Gate, request_handler=GuardedHandler, admits=..., gate_limits=...)`.
+    Use it with `AE.make_server(..., server_class=Gate, request_handler=GuardedHandler, admits=..., gate_limits=...,
+    refused=...)`; `refused` is told why each connection was hung up on, in one of the words below.
     """
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, *args: Any, admits: Callable[[str], bool], gate_limits: GateLimits, **kwargs: Any) -> None:
-        self.admits, self.limits = admits, gate_limits
-        self.refused = 0
+    def __init__(
+        self,
+        *args: Any,
+        admits: Callable[[str], bool],
+        gate_limits: GateLimits,
+        refused: Callable[[str], None],
+        **kwargs: Any,
+    ) -> None:
+        self.admits, self.limits, self.refused = admits, gate_limits, refused
         self._waiting: dict[int, Waiting] = {}
         self._partial: set[int] = set()
         self._selector = selectors.DefaultSelector()
@@ -86,10 +97,12 @@ class Gate(ThreadedAssociationServer):
         return connection, address
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
-        """Refuses addresses that no peer has."""
-        admitted = self.admits(str(client_address[0]))
-        self.refused += not admitted
-        return admitted
+        """Refuses addresses that no peer has: not a byte of theirs is read, nor answered, nor anything written down but
+        a number, so that a flood of them costs next to nothing."""
+        if self.admits(str(client_address[0])):
+            return True
+        self.refused(UNKNOWN_ADDRESS)
+        return False
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Lets the connection wait for its first PDU; where too many wait, the oldest of its address has to go."""
@@ -97,9 +110,9 @@ class Gate(ThreadedAssociationServer):
         with self._door:
             same = [key for key, entry in self._waiting.items() if entry.address[0] == client_address[0]]
             if len(same) >= self.limits.per_address:
-                self._drop(same[0])
+                self._drop(same[0], TOO_MANY)
             elif len(self._waiting) >= self.limits.waiting:
-                self._drop(next(iter(self._waiting)))
+                self._drop(next(iter(self._waiting)), TOO_MANY)
             self._waiting[request.fileno()] = Waiting(request, client_address, time.monotonic())
             self._selector.register(request, selectors.EVENT_READ)
 
@@ -109,12 +122,12 @@ class Gate(ThreadedAssociationServer):
         self._handshakes.shutdown(wait=False, cancel_futures=True)
         with self._door:
             for key in list(self._waiting):
-                self._drop(key)
+                self.shutdown_request(self._leave(key).connection)
             self._open = False  # not earlier: the doorman closes the selector, which the drops still need
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A connection that failed is closed; its peer's bytes are in no log."""
-        self.refused += 1
+        self.refused(BROKEN)
 
     def _watch(self) -> None:
         while self._open:
@@ -124,7 +137,7 @@ class Gate(ThreadedAssociationServer):
             try:
                 self._round()
             except (OSError, KeyError, ValueError):  # one connection that went wrong must not close the door
-                self.refused += 1
+                self.refused(BROKEN)
             if self._partial:
                 time.sleep(TICK)  # part of a request is there already: the selector would return at once
         self._selector.close()
@@ -138,7 +151,7 @@ class Gate(ThreadedAssociationServer):
                     self._look(key)
             late = time.monotonic() - self.limits.association_seconds
             for key in [key for key, entry in self._waiting.items() if entry.since < late]:
-                self._drop(key)
+                self._drop(key, SILENT)
 
     def alive(self) -> bool:
         """Whether connections are still looked at."""
@@ -154,11 +167,11 @@ class Gate(ThreadedAssociationServer):
         except OSError:
             head = b""
         if not head or head[0] != (HANDSHAKE if self.ssl_context else ASSOCIATE_RQ):
-            self._drop(key)
+            self._drop(key, NO_REQUEST)
         elif self.ssl_context:
             self._hand_over(key, self._handshake)
         elif len(head) >= 6 and struct.unpack(">L", head[2:6])[0] > MAX_REQUEST:
-            self._drop(key)
+            self._drop(key, NO_REQUEST)
         elif len(head) >= 6 and len(head) >= 6 + struct.unpack(">L", head[2:6])[0]:
             self._hand_over(key, self.process_request_thread)
         elif key not in self._partial:
@@ -186,13 +199,13 @@ class Gate(ThreadedAssociationServer):
             secured = cast(ssl.SSLContext, self.ssl_context).wrap_socket(connection, server_side=True)
             secured.settimeout(self.limits.message_seconds)
         except (OSError, ValueError):
-            self.refused += 1
+            self.refused(NO_TLS)
             self.shutdown_request(connection)
             return
         self.process_request_thread(secured, address)
 
-    def _drop(self, key: int) -> None:
-        self.refused += 1
+    def _drop(self, key: int, reason: str) -> None:
+        self.refused(reason)
         self.shutdown_request(self._leave(key).connection)
 
 

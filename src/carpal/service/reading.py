@@ -20,11 +20,13 @@ import numpy as np
 from carpal.errors import CarpalError, InputError, UnreadableImage
 from carpal.growth.compare import compared
 from carpal.growth.reference import find_reference
+from carpal.imaging.header import text, value
 from carpal.inference.assess import choose_sex
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.hands import cut_out, read_hands
 from carpal.optional import need
 from carpal.report import as_json
+from carpal.report.uids import is_uid
 from carpal.service.config import Route
 from carpal.service.reader import Answer, Outcome
 from carpal.service.routing import TAGS, fits
@@ -36,7 +38,7 @@ MAX_INFLATED: Final = 64 * 2**20
 """Two bytes a pixel make 32 megapixels: more than the largest detectors have."""
 OURS: Final = "carpal"
 """Manufacturer (0008,0070) of every object that `report` writes."""
-HEADER: Final = (*TAGS, "SOPInstanceUID", "Manufacturer")
+HEADER: Final = (*TAGS, "SOPInstanceUID", "SOPClassUID", "Manufacturer")
 NAME: Final = "the object"
 """How messages call what arrived: a file name or a UID could point to the patient."""
 
@@ -59,7 +61,7 @@ class Reading:
         except UnreadableImage as error:
             return Answer(Outcome.IGNORED, error.code, str(error))
         result = {"instance": instance, "pixels": pixels}
-        if header["SOPInstanceUID"] != instance:
+        if header["SOPInstanceUID"] != instance and is_uid(header["SOPInstanceUID"]):  # not a UID: the command's holds
             return Answer(Outcome.IGNORED, "other-uid", "the data set and the command name different instances", result)
         if known_pixels and pixels not in known_pixels and _decoded(data) not in known_pixels:
             message = "another picture was received under the same SOP instance UID: the first one stands"
@@ -131,17 +133,31 @@ def _hash(radiograph: Radiograph) -> str:
 
 
 def _header(data: bytes) -> tuple[dict[str, str], str]:
-    """The routing tags and the SOP instance UID as strings, and the SHA-256 of the pixels. Raises UnreadableImage."""
+    """The tags of HEADER as strings, and the SHA-256 of the pixels. Several values stay apart by a backslash, what
+    cannot be read is "", and a class that the data set lacks is that of the command. Raises UnreadableImage."""
+    from carpal.imaging.dicom import keep_pixel_bytes, quiet
+
     pydicom = need("pydicom", feature="The node", extra="node")
     try:
         _check_inflated(data)
-        header = pydicom.dcmread(BytesIO(data), specific_tags=[*HEADER, "PixelData"], force=False)
-        pixels = hashlib.sha256(header["PixelData"].value if "PixelData" in header else b"").hexdigest()
-        return {tag: str(header.get(tag) or "") for tag in HEADER}, pixels
+        with quiet():
+            header = pydicom.dcmread(BytesIO(data), specific_tags=[*HEADER, "PixelData"], force=False)
+            keep_pixel_bytes(pydicom, header)
+            pixels = hashlib.sha256(header["PixelData"].value if "PixelData" in header else b"").hexdigest()
+            found = {tag: _joined(header, tag) for tag in HEADER}
+        found["SOPClassUID"] = found["SOPClassUID"] or text(header.file_meta, "MediaStorageSOPClassUID")
+        return found, pixels
     except Exception as error:  # pydicom raises what its parsers meet; its text may quote a patient's tags
         raise UnreadableImage(
             f"{NAME} is damaged or no DICOM file ({len(data)} bytes; {type(error).__name__}) - send it again"
         ) from None
+
+
+def _joined(header: Any, tag: str) -> str:
+    """A value as a string without its padding; several with a backslash between them, as in the file."""
+    found = value(header, tag)
+    several = found if type(found).__name__ == "MultiValue" else [found]
+    return "\\".join("" if one is None else str(one).strip(" \0") for one in several)
 
 
 def _check_inflated(data: bytes) -> None:
@@ -174,12 +190,18 @@ def _limit_memory(more: int) -> None:
 
 
 def open_reading(settings: dict[str, Any]) -> Reading:
-    """Loads the network, reads a blank picture once so that all it needs is there, and imports what a report takes."""
+    """Loads the network, reads a blank picture once so that all it needs is there, and imports what a report takes.
+
+    Raises WeightsError, BackendError (a package that the runtime or one of the objects needs), ConfigError.
+    """
     engine = open_engine(settings["weights"], settings["backend"], settings["threads"], settings["precision"])
     engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
     reading = Reading(settings, engine)
     for module in ("carpal.imaging.dicom", "carpal.report.forms", "pydicom.pixels"):
         need(module, feature="The node", extra="node")
+    from carpal.report.forms import check_packages
+
+    check_packages(settings["objects"])  # else each study would fail, and with it every other form
     return reading
 
 

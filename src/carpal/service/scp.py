@@ -81,6 +81,7 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 INVALID_INSTANCE, PROCESSING_FAILURE, NO_SUCH_ACTION, RESOURCE_LIMITATION = 0x0117, 0x0110, 0x0123, 0x0213
 PERMANENT, TRANSIENT, BY_USER, BY_PRESENTATION = 1, 2, 1, 3
 CALLING_UNKNOWN, LIMIT_EXCEEDED = 3, 2
+TOO_MANY: Final = "too-many-associations"
 UID: Final = re.compile(r"[0-9.]{1,64}")
 
 
@@ -108,6 +109,7 @@ class Receiver:
         entity = self._entity()
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self.requested),
+            (evt.EVT_REJECTED, self.rejected),
             (evt.EVT_C_STORE, self.store),
             (evt.EVT_N_ACTION, self.commit),
             (evt.EVT_N_EVENT_REPORT, self.committer.reported),
@@ -124,6 +126,7 @@ class Receiver:
                 request_handler=GuardedHandler,
                 admits=self.admits,
                 gate_limits=self._gate_limits(),
+                refused=self.hung_up,
             )
         except OSError as error:
             raise NodeError(
@@ -191,9 +194,18 @@ class Receiver:
             return
         others = [other for other in self._server.active_associations if other.requestor.address == address]
         if len(others) > self.config.limits.associations_per_address:
-            self.metrics.count("carpal_refused_total", reason="too-many-associations")
+            self.metrics.count("carpal_refused_total", reason=TOO_MANY)
             association.acse.send_reject(TRANSIENT, BY_PRESENTATION, LIMIT_EXCEEDED)
             association.kill()
+
+    def rejected(self, event: Any) -> None:
+        """EVT_REJECTED, by pynetdicom itself: all places are taken, or another title was called than ours."""
+        full = event.assoc.acceptor.primitive.result_source == BY_PRESENTATION
+        self.metrics.count("carpal_refused_total", reason=TOO_MANY if full else "called-title")
+
+    def hung_up(self, reason: str) -> None:
+        """The door ended a connection that had not asked for an association."""
+        self.metrics.count("carpal_refused_total", reason=reason)
 
     def store(self, event: Any) -> int:
         """EVT_C_STORE: the object is durable before this returns success."""

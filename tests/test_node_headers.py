@@ -1,0 +1,112 @@
+"""One mistake in a header never loses the study, in the node as little as in the decoder: each is read all the same."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.uid import SecondaryCaptureImageStorage
+
+import node_kit as kit
+from carpal.service.config import parse
+from carpal.service.reader import Outcome, _settings
+from carpal.service.reading import Reading
+from carpal.types import Radiograph
+
+UID = f"{kit.ROOT}.1.1"
+MISTAKES: dict[str, Any] = {
+    "SOPInstanceUID": ["", None, "hand-1", f"{UID} "],
+    "SOPClassUID": ["", None],
+    "Modality": ["", None, "dx", "DX ", ["DX", "OT"], ["", "DX"], "Dx"],
+    "BodyPartExamined": ["LEFT HAND", "HAND_PA", "hand", "Hand/Wrist", ["ARM", "HAND"], "HAND, LEFT", "R-WRIST"],
+    "StudyInstanceUID": ["", None, "x"],
+    "SeriesInstanceUID": [None],
+    "PatientSex": ["f", "", None, "female", ["F", "M"]],
+    "PatientName": [None, "A" * 200],
+    "PatientID": [None, ""],
+    "StudyDate": [None, "2026", "20261399"],
+    "PatientAge": ["10", "tenY"],
+    "StudyDescription": [["a", "b"], "x" * 300],
+    "Manufacturer": [["a", "b"]],
+    "SpecificCharacterSet": ["ISO 2022 KLINGON"],
+    "Rows": [None, 0],
+    "BitsStored": [None, 99],
+    "PhotometricInterpretation": [None, "MONOCHROME9"],
+    "SamplesPerPixel": [None, 3],
+    "RescaleSlope": ["0"],
+    "WindowWidth": ["0"],
+    "ModalityLUTSequence": [Sequence([Dataset()])],
+}
+
+
+@pytest.fixture(scope="module")
+def reading() -> Reading:
+    config = parse({"node": {"folder": "unused"}, "results": {"objects": ["sr"]}})
+    return Reading(_settings(config), kit.fake_network())
+
+
+def sent(drawn: Radiograph, **tags: Any) -> bytes:
+    """The file as the receiver writes it: the meta information names what the command named, whatever the data set."""
+    rows, columns = drawn.pixels_HW.shape
+    dataset = kit.radiograph(1, Rows=rows, Columns=columns, PixelData=drawn.pixels_HW.tobytes())
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+        if value is None:
+            delattr(dataset, keyword)
+    buffer, dataset.preamble = BytesIO(), bytes(128)
+    dataset.save_as(buffer, enforce_file_format=False)  # True would carry the data set's mistake over
+    assert buffer.getvalue()[128:132] == b"DICM"
+    return buffer.getvalue()
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Invalid value", "ignore:The value length", "ignore:Unknown encoding", "ignore:The PN"
+)
+@pytest.mark.parametrize(
+    ("keyword", "value"), [(keyword, value) for keyword in MISTAKES for value in MISTAKES[keyword]]
+)
+def test_a_mistake_in_the_header_loses_no_study(
+    reading: Reading, drawn_hand: Radiograph, keyword: str, value: Any
+) -> None:
+    answer = reading.read(sent(drawn_hand, **{keyword: value}), UID, [])
+    assert (answer.outcome, answer.code) == (Outcome.READ, None), answer.message
+    report = dcmread(BytesIO(answer.files["sr.dcm"]))
+    [study] = report.CurrentRequestedProcedureEvidenceSequence
+    [image] = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert image.ReferencedSOPInstanceUID == UID, "the archive knows it by the UID of the command"
+    assert image.ReferencedSOPClassUID == kit.radiograph(1).SOPClassUID
+
+
+@pytest.mark.parametrize("vr", ["OW", "UN", "OF", "US"])
+def test_pixels_in_the_wrong_vr_lose_no_study(reading: Reading, drawn_hand: Radiograph, vr: str) -> None:
+    data = sent(drawn_hand)
+    long, short = b"\xe0\x7f\x10\x00OB\0\0", b"\xe0\x7f\x10\x00" + vr.encode()
+    assert data.count(long) == 1
+    head, pixels = data.split(long)
+    length = pixels[:4] if vr != "US" else pixels[:2]  # a short VR has two bytes for it: 51200 fits
+    changed = head + short + (b"\0\0" if vr != "US" else b"") + length + pixels[4:]
+    assert reading.read(changed, UID, []).outcome is Outcome.READ
+
+
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        ({"SOPInstanceUID": f"{kit.ROOT}.1.2"}, "other-uid"),
+        ({"BodyPartExamined": "HANDLE"}, "no-route"),
+        ({"BodyPartExamined": "BEHAND"}, "no-route"),
+        ({"BodyPartExamined": "KNEE"}, "no-route"),
+        ({"Modality": "OT"}, "no-route"),
+        ({"Modality": ["OT", "DX"]}, "no-route"),
+        ({"Modality": None, "SOPClassUID": SecondaryCaptureImageStorage}, "no-route"),
+        ({"Manufacturer": "carpal "}, "own-result"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value")
+def test_what_is_not_for_us_is_still_ignored(
+    reading: Reading, drawn_hand: Radiograph, tags: dict[str, Any], code: str
+) -> None:
+    assert reading.read(sent(drawn_hand, **tags), UID, []).code == code
