@@ -6,6 +6,7 @@ reading SETTINGS` it is a reader's process whose network answers the same for ev
 
 from __future__ import annotations
 
+import ssl
 import sys
 import time
 from collections import Counter
@@ -155,14 +156,16 @@ def running(config: NodeConfig, reader: Callable[[NodeConfig], Any] = InstantRea
 class Pacs:
     """An archive that keeps what it is sent: by UID, and how often."""
 
-    def __init__(self, port: int = 0, status: int = 0) -> None:
+    def __init__(self, port: int = 0, status: int = 0, security: ssl.SSLContext | None = None) -> None:
         self.received: Counter[str] = Counter()
         self.status = status
         entity = AE("PACS")
         for context in self.contexts():
             entity.add_supported_context(context)
         entity.maximum_associations = 50
-        self._server: Any = entity.start_server(("127.0.0.1", port), block=False, evt_handlers=self.handlers())
+        self._server: Any = entity.start_server(
+            ("127.0.0.1", port), block=False, evt_handlers=self.handlers(), ssl_context=security
+        )
         self.port = int(self._server.server_address[1])
 
     def contexts(self) -> list[str]:

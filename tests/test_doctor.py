@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import node_fixtures
 import node_kit as kit
 from carpal.cli import main
+from carpal.inference import engine
 from carpal.service import doctor
 from carpal.service.config import Folder, NodeConfig, load
 from carpal.service.folder import Watcher, instance_of
@@ -85,6 +87,32 @@ def test_dead_jobs_are_told(path: Path) -> None:
 def test_a_taken_port_is_told(path: Path, pacs: kit.Pacs) -> None:
     path.write_text(path.read_text().replace("\nport = 0\n", f"\nport = {pacs.port}\n", 1))
     assert "stop what listens there" in faults(path)["port"]
+
+
+@pytest.mark.parametrize("weights", ["{folder}/none.onnx", "{folder}/half.onnx", "no-such-network"])
+def test_weights_that_are_missing_or_damaged_are_told(
+    path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], weights: str
+) -> None:
+    monkeypatch.setattr(doctor, "open_engine", engine.open_engine)
+    weights = weights.format(folder=path.parent)
+    (path.parent / "half.onnx").write_bytes(b"half of a network")
+    path.write_text(path.read_text() + f'[reading]\nweights = "{weights}"\n')
+    assert main(["doctor", "--config", str(path)]) == 4
+    lines = capsys.readouterr().out.splitlines()
+    [mend] = [line for line in lines if line.startswith("FIX")]
+    assert mend.split()[1] == "weights", "and nothing else is amiss"
+    assert Path(weights).name in mend
+
+
+def test_a_disk_below_its_limit_is_told(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = path.read_text()
+    free_mb = shutil.disk_usage(path.parent).free // 2**20
+    path.write_text(text.replace("min_free_mb = 0", f"min_free_mb = {free_mb // 2}"))
+    assert faults(path) == {}
+    path.write_text(text.replace("min_free_mb = 0", f"min_free_mb = {free_mb * 2}"))
+    assert main(["doctor", "--config", str(path)]) == 4
+    assert [line.split()[1] for line in capsys.readouterr().out.splitlines() if line.startswith("FIX")] == ["folder"]
+    assert "the disk is full, objects are refused - free space, or lower" in faults(path)["folder"]
 
 
 def watched(config: NodeConfig, folder: Path) -> NodeConfig:

@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,20 @@ def test_a_radiograph_comes_back_as_a_report(config: NodeConfig, pacs: kit.Pacs)
         assert kit.send(node.port, [kit.radiograph(1), kit.radiograph(2)]) == [0, 0]
         assert kit.wait_for(lambda: states(node) == {State.DELIVERED: 2})
     assert pacs.received == {f"{kit.ROOT}.4.1": 1, f"{kit.ROOT}.4.2": 1}
+
+
+def test_the_audit_log_says_who_sent_what_was_read_with_which_weights_and_when(config: NodeConfig) -> None:
+    start = datetime.now(UTC)
+    with kit.running(config) as node:
+        kit.send(node.port, [kit.radiograph(1)])
+        assert kit.wait_for(lambda: states(node) == {State.DELIVERED: 1})
+    lines = [json.loads(line) for line in node.audit.path.read_text().splitlines()]  # its workers have ended
+    [line] = [line for line in lines if line["event"] == "settled"]
+    assert (line["sender"], line["weights"]) == ("TESTER@127.0.0.1", kit.MODEL)
+    assert (line["instance"], line["outcome"], line["code"]) == (f"{kit.ROOT}.1.1", "read", None)
+    assert start - timedelta(milliseconds=1) <= datetime.fromisoformat(line["at"]) <= datetime.now(UTC)
+    [received] = [line for line in lines if line["event"] == "received"]
+    assert (received["job"], received["sender"]) == (line["job"], line["sender"])
 
 
 def test_sent_again_it_is_not_read_again_but_delivered_again(config: NodeConfig, pacs: kit.Pacs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,18 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import SecondaryCaptureImageStorage
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 
+import node_fixtures
 import node_kit as kit
-from carpal.service.config import parse
+from carpal.service.config import load, parse
+from carpal.service.jobs import State
 from carpal.service.reader import Outcome, _settings
 from carpal.service.reading import Reading
 from carpal.types import Radiograph
 
+_quiet = node_fixtures.quiet
 UID = f"{kit.ROOT}.1.1"
 MISTAKES: dict[str, Any] = {
     "SOPInstanceUID": ["", None, "hand-1", f"{UID} "],
@@ -74,10 +80,39 @@ def test_a_mistake_in_the_header_loses_no_study(
 ) -> None:
     answer = reading.read(sent(drawn_hand, **{keyword: value}), UID, [])
     assert (answer.outcome, answer.code) == (Outcome.READ, None), answer.message
-    report = dcmread(BytesIO(answer.files["sr.dcm"]))
+    check_reference(dcmread(BytesIO(answer.files["sr.dcm"])))
+
+
+def test_an_object_that_names_neither_class_nor_instance_nor_modality_is_that_of_its_command(
+    tmp_path: Path, drawn_hand: Radiograph
+) -> None:
+    original = dcmread(BytesIO(sent(drawn_hand)))
+    bare = dcmread(BytesIO(sent(drawn_hand, SOPInstanceUID=None, SOPClassUID=None, Modality=None)))
+    archive = kit.Pacs()
+    config = load(kit.write_config(tmp_path / "node.toml", archive.port))
+    with kit.running(config, kit.FakeNetworkReader) as node:
+        association = kit.associate(node.port)
+        request = C_STORE()
+        request.MessageID, request.Priority = 1, 0
+        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = original.SOPClassUID, UID
+        encoded = encode(bare, False, True)
+        assert encoded is not None
+        request.DataSet = BytesIO(encoded)
+        [context] = [each for each in association.accepted_contexts if each.abstract_syntax == original.SOPClassUID]
+        association.dimse.send_msg(request, context.context_id)
+        assert kit.wait_for(lambda: node.jobs.counts()[State.DELIVERED] == 1), node.jobs.latest()
+        [job] = node.jobs.latest()
+        [written] = (config.node.folder / "results" / job.id).iterdir()
+        check_reference(dcmread(written))
+        association.abort()
+    archive.close()
+
+
+def check_reference(report: Dataset) -> None:
+    """The report speaks of the instance and class of the command, under which the archive has the radiograph."""
     [study] = report.CurrentRequestedProcedureEvidenceSequence
     [image] = study.ReferencedSeriesSequence[0].ReferencedSOPSequence
-    assert image.ReferencedSOPInstanceUID == UID, "the archive knows it by the UID of the command"
+    assert image.ReferencedSOPInstanceUID == UID
     assert image.ReferencedSOPClassUID == kit.radiograph(1).SOPClassUID
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -53,34 +54,10 @@ def test_dcmtk_sends_and_its_archive_gets_one_report_each(tmp_path: Path) -> Non
     assert sorted(str(report.SOPInstanceUID) for report in stored) == [f"{kit.ROOT}.4.{n}" for n in range(3)]
 
 
-def certificates(folder: Path) -> None:
-    """An authority, and certificates for the node and for a sender; plus one that signed itself."""
-    common = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
-    self_signed = ("req", "-x509", *common)
-    for name in ("ca", "stranger"):
-        tools.run(
-            "openssl",
-            *self_signed,
-            "-subj",
-            f"/CN={name}",
-            "-keyout",
-            folder / f"{name}.key",
-            "-out",
-            folder / f"{name}.pem",
-        )
-    for name in ("node", "sender"):
-        key, request, pem = (folder / f"{name}.{ending}" for ending in ("key", "csr", "pem"))
-        alternative = ("-addext", "subjectAltName=IP:127.0.0.1")
-        tools.run("openssl", "req", *common[:-2], "-subj", f"/CN={name}", *alternative, "-keyout", key, "-out", request)
-        signing = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "1")
-        made = tools.run("openssl", "x509", "-req", "-in", request, *signing, "-copy_extensions", "copy", "-out", pem)
-        assert made.returncode == 0, made.stderr
-
-
 def test_tls_wants_a_certificate_of_the_authority(tmp_path: Path) -> None:
     for name in ("echoscu", "openssl"):
         tools.tool(name)
-    certificates(tmp_path)
+    tools.certificates(tmp_path)
     tls = f'[tls]\ncertificate = "{tmp_path}/node.pem"\nkey = "{tmp_path}/node.key"\nca = "{tmp_path}/ca.pem"\n'
     pacs = kit.Pacs()
     with kit.running(load(kit.write_config(tmp_path / "node.toml", pacs.port, more=tls))) as node:
@@ -124,9 +101,14 @@ def test_orthanc_routes_a_radiograph_to_the_node_and_shows_the_results(tmp_path:
         assert (tags["PatientID"], tags["StudyInstanceUID"]) == ("PLANTED-ID", f"{kit.ROOT}.2.1")
         series = orthanc.call(f"/dicom-web/studies/{kit.ROOT}.2.1/series", accept="application/dicom+json")
         assert sorted(entry["00080060"]["Value"][0] for entry in series) == ["DX", "OT", "SR"]
-        orthanc.call("/instances", hand_dcm.read_bytes())
+        assert kit.wait_for(lambda: delivered_objects(node) == 2)
+        before = instances(orthanc)
+        radiograph = next(each for each, uid in before.items() if uid == f"{kit.ROOT}.1.1")
+        orthanc.call("/modalities/carpal/store", radiograph.encode())  # POST /instances would end within Orthanc
+        assert kit.wait_for(lambda: delivered_objects(node) == 4), "both results a second time"
+        assert instances(orthanc) == before, "sent again, nothing is doubled"
+        assert len(before) == 3
         assert node.jobs.counts()[State.DELIVERED] == 1
-        assert orthanc.modalities() == ["DX", "OT", "SR"], "sent again, nothing is doubled"
 
 
 def test_orthanc_commits_to_the_results_that_it_holds(tmp_path: Path) -> None:
@@ -144,6 +126,17 @@ def test_orthanc_commits_to_the_results_that_it_holds(tmp_path: Path) -> None:
         assert orthanc.modalities() == ["SR", "SR"]
         counted = 'carpal_commitments_total{destination="pacs",outcome="held"} 2'
         assert kit.wait_for(lambda: counted in node.metrics.render({})), "it is counted after the delivery is noted"
+
+
+def delivered_objects(node: Node) -> int:
+    """Result objects that the archive has acknowledged, each time anew."""
+    found = re.search(r'carpal_delivered_total\{destination="pacs"\} (\d+)', node.metrics.render({}))
+    return int(found[1]) if found else 0
+
+
+def instances(orthanc: tools.Orthanc) -> dict[str, str]:
+    """Orthanc's name of every instance that it holds, and its SOP instance UID."""
+    return {entry["ID"]: entry["MainDicomTags"]["SOPInstanceUID"] for entry in orthanc.call("/instances?expand")}
 
 
 def is_report(orthanc: tools.Orthanc, entry: dict[str, Any]) -> bool:

@@ -117,3 +117,27 @@ class Orthanc:
     def modalities(self) -> list[str]:
         """The modality of every series that it holds."""
         return sorted(series["MainDicomTags"]["Modality"] for series in self.call("/series?expand"))
+
+
+def certificates(folder: Path) -> None:
+    """An authority, and certificates for the node and for a sender; plus one that signed itself."""
+    common = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
+    self_signed = ("req", "-x509", *common)
+    for name in ("ca", "stranger"):
+        run(
+            "openssl",
+            *self_signed,
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            folder / f"{name}.key",
+            "-out",
+            folder / f"{name}.pem",
+        )
+    for name in ("node", "sender"):
+        key, request, pem = (folder / f"{name}.{ending}" for ending in ("key", "csr", "pem"))
+        alternative = ("-addext", "subjectAltName=IP:127.0.0.1")
+        run("openssl", "req", *common[:-2], "-subj", f"/CN={name}", *alternative, "-keyout", key, "-out", request)
+        signing = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial", "-days", "1")
+        made = run("openssl", "x509", "-req", "-in", request, *signing, "-copy_extensions", "copy", "-out", pem)
+        assert made.returncode == 0, made.stderr
