@@ -54,6 +54,8 @@ def _add_serve(commands: Any) -> None:
     )
     group.add_argument("--remove-token", metavar="NAME", help="remove a token and its sessions, and end")
     group.add_argument("--tokens", action="store_true", help="list names and roles, and end")
+    group = parser.add_argument_group("training (the service need not be stopped)")
+    add_path(group, "--export", "DIR", "write what was signed as carpal prepare reads it, and end")
     add_network(parser)
     parser.set_defaults(module="serve")
 
@@ -64,6 +66,8 @@ def run_serve(arguments: Namespace) -> int:
 
     if arguments.add_token or arguments.remove_token or arguments.tokens:
         return _tokens(arguments)
+    if arguments.export is not None:
+        return _export(arguments)
     for package in ("fastapi", "uvicorn", "python_multipart", "jinja2"):
         need(package, feature="Serving", extra="serve")
     from carpal.inference.engine import open_engine
@@ -103,6 +107,17 @@ def _tokens(arguments: Namespace) -> int:
     if arguments.tokens:
         for entry in tokens.entries().values():
             print(f"{entry.name}  {entry.role}")
+    return 0
+
+
+def _export(arguments: Namespace) -> int:
+    from carpal.service.export import export
+
+    done = export(arguments.data, arguments.export)
+    print(
+        f"{arguments.export}: {done.radiographs} signed radiographs, {done.with_regions} of them with regions that "
+        f"were put right; {done.left_out} left out (rejected, no sex, two hands, or the file is gone)"
+    )
     return 0
 
 

@@ -12,11 +12,12 @@ import statistics
 from dataclasses import dataclass
 from typing import Final
 
-from carpal.service.readings import Reading, Readings, Study
+from carpal.service.readings import Correction, Reading, Readings, Study
 
 COLUMNS: Final = (
     "study", "reader", "sex", "chronological_months", "machine_months", "machine_sha256", "blind", "own_months",
     "committed", "decision", "signed_months", "reason", "signed", "hand", "raw_months", "calibration",
+    "corrected_boxes",
 )  # fmt: skip
 RECENT: Final = 20
 
@@ -70,17 +71,20 @@ def as_csv(readings: Readings) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(COLUMNS)
+    corrections = readings.corrections()
     for study, reading in readings.all_signed():
-        writer.writerow([_safe(value) for value in _row(study, reading)])
+        writer.writerow([_safe(value) for value in _row(study, reading, corrections.get(study.id))])
     return buffer.getvalue()
 
 
-def _row(study: Study, reading: Reading) -> tuple[object, ...]:
+def _row(study: Study, reading: Reading, correction: Correction | None) -> tuple[object, ...]:
+    """`corrected_boxes` is JSON: {"Radius": [x1, y1, x2, y2]} in pixels of the original, for what was put right."""
     age = study.chronological_months
     return (
         study.id, reading.reader, study.sex, None if age is None else round(age, 2), reading.machine_months,
         reading.machine, int(study.blind), reading.own_months, reading.committed, reading.decision, reading.months,
         reading.reason, reading.signed, reading.hand, reading.raw_months, reading.site,
+        correction.boxes if correction else None,
     )  # fmt: skip
 
 

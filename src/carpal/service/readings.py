@@ -220,6 +220,12 @@ class Readings:
             row = connection.execute(query, (study.id, study.sex)).fetchone()
         return Correction(**dict(row)) if row else None
 
+    def corrections(self) -> dict[str, Correction]:
+        """As `correction`, of all studies that have one."""
+        with self._open() as connection:
+            query = "SELECT c.* FROM correction c JOIN study s ON s.id = c.study AND s.sex IS c.sex"
+            return {row["study"]: Correction(**dict(row)) for row in connection.execute(query)}
+
     def all_signed(self) -> list[tuple[Study, Reading]]:
         """Every signed reading with its study, the oldest signature first."""
         with self._open() as connection:
