@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from carpal.errors import GrowthError
 from carpal.growth.velocity import Study, standard_error, velocity
-from carpal.types import Interval
+from carpal.types import Interval, Sex
 
 
 def test_two_years_of_bones_in_one_of_life() -> None:
@@ -72,3 +73,27 @@ def test_an_interval_gives_its_standard_error() -> None:
 def test_bad_pairs_are_refused(earlier: Study, later: Study, complaint: str) -> None:
     with pytest.raises(GrowthError, match=complaint):
         velocity(earlier, later)
+
+
+def test_a_report_takes_each_reading_s_own_interval() -> None:
+    """Unequal intervals: the error of the change is the root of the sum of both squares, whichever is the wider."""
+    from carpal.report.child import Child, Earlier
+    from carpal.report.language import words_of
+    from carpal.report.summary import summarise
+    from carpal.types import Assessment, ModelId
+
+    def seen(before: Interval | None, today: Interval) -> tuple[float, str]:
+        now = Assessment("a.png", Sex.FEMALE, 126.0, (), ModelId("m", "1", "0" * 64), interval=today)
+        child = Child(months=126.0, earlier=(Earlier(90.0, 80.0), Earlier(102.0, 96.0, before)))
+        found = summarise(now, child, words_of("en"))
+        assert found.velocity is not None
+        return found.velocity.se, found.velocity_note
+
+    wide, narrow = Interval(80, 120, 0.9), Interval(121, 131, 0.9)
+    error, note = seen(wide, narrow)
+    assert error == pytest.approx(math.hypot(20, 5) / NormalDist().inv_cdf(0.95) / 24)
+    assert "no interval" not in note
+    assert seen(Interval(91, 101, 0.9), Interval(106, 146, 0.9))[0] == pytest.approx(error)
+    error, note = seen(None, narrow)
+    assert error == pytest.approx(math.hypot(5, 5) / NormalDist().inv_cdf(0.95) / 24)
+    assert note.endswith("The reading before has no interval; its error is taken to be today's.")

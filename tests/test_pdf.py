@@ -198,6 +198,7 @@ def test_a_velocity_has_its_error(radiograph: Radiograph) -> None:
     child = Child(months=126.0, earlier=(Earlier(102.0, 96.0),))
     text = text_of(render(assessment(), radiograph, child)).replace("\n", " ")
     assert "Since the reading before: 1.0 years of bone age a year (95 % interval" in text
+    assert "The reading before has no interval; its error is taken to be today's." in text
 
 
 def test_a_signature_names_the_machines_answer(radiograph: Radiograph) -> None:

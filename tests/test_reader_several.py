@@ -16,7 +16,7 @@ import node_kit as kit
 from carpal.errors import ConfigError
 from carpal.service.config import NodeConfig
 from carpal.service.reader import Outcome, Reader
-from carpal.trust.site import Check, Line, Site
+from carpal.trust.site import Check, Line, Site, read_site
 from carpal.types import ModelId, Radiograph, Sex
 from node_kit import changed, read
 
@@ -85,7 +85,8 @@ def test_a_hospital_s_calibration_moves_the_age_and_is_named(
     calibrated.close()
     [assessment] = answer.result["assessments"]
     assert (assessment["months"], assessment["site"]["raw_months"]) == (125, 120)
-    assert "Ward 7 (2026-11-24, n = 80)" in answer.files["sr.dcm"].decode("utf-8", "replace")
+    assert read_site(path).label.startswith("Ward 7 (2026-11-24, n = 80, ")
+    assert read_site(path).label in answer.files["sr.dcm"].decode("utf-8", "replace")
     path.write_text(dataclasses.replace(site, model=ModelId("other", "1", "0" * 64)).as_text())
     with pytest.raises(ConfigError, match="belongs to other"):
         calibrated.start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,12 +140,26 @@ CALIBRATION = Site(
 
 def test_the_raw_age_is_kept_and_the_calibration_named() -> None:
     done = CALIBRATION.apply(assessment(interval=Interval(90, 226, 0.9), warnings=("small",)))
-    assert (done.months, done.raw_months, done.site) == (105, 100, "ours (2026-11-24, n = 60)")
+    assert (done.months, done.raw_months, done.site) == (105, 100, CALIBRATION.label)
     assert done.interval == Interval(95, 228, 0.9)
     assert done.warnings == (
         "small",
-        "calibrated by ours (2026-11-24, n = 60): the network read 100.0 months, 105.0 are given",
+        f"calibrated by {CALIBRATION.label}: the network read 100.0 months, 105.0 are given",
     )
+
+
+def test_two_calibrations_of_one_day_have_two_names_and_the_file_s_hash_is_in_them(tmp_path: Path) -> None:
+    first, second = (fitted(hospital(seed, 100, 10, 10), name="ours") for seed in (1, 2))
+    assert first.date == second.date
+    assert re.fullmatch(r"ours \(2026-11-24, n = 100, [0-9a-f]{8}\)", first.label)
+    assert first.label != second.label
+    path = tmp_path / "site.json"
+    by_openvino = replace(first, model=replace(first.model, backend="openvino"))
+    for each in (first, by_openvino):
+        path.write_text(each.as_text(), encoding="utf-8")
+        assert hashlib.sha256(path.read_bytes()).hexdigest()[:8] in each.label
+        assert read_site(path) == each
+        assert read_site(path).label == each.label
 
 
 def test_a_refusal_passes_through() -> None:

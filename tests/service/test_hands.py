@@ -23,7 +23,7 @@ from carpal.types import Assessment, ModelId
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]
 HTML = {"Accept": "text/html"}
-LABEL = "Klinik Łódź (2026-11-24, n = 60)"
+
 LEFT, RIGHT = "Hand on the left of the picture", "Hand on the right of the picture"
 
 
@@ -165,16 +165,16 @@ def test_every_result_names_the_calibration(
         client.post("/api/v1/assess", files={"file": ("hand.png", png)}, data={"sex": "female"}).json(),
         client.get(f"{address}/report.json").json()[0],
     ):
-        assert (body["months"], body["site"]) == (126.0, {"calibration": LABEL, "raw_months": 120.0})
-    assert client.get("/api/v1/version").json()["calibration"] == LABEL
+        assert (body["months"], body["site"]) == (126.0, {"calibration": site.label, "raw_months": 120.0})
+    assert client.get("/api/v1/version").json()["calibration"] == site.label
     page = client.get(f"/studies/{job['id']}", headers=HTML).text
-    assert f"Calibrated by {LABEL}; the network itself read 10 years." in page
-    assert f"calibrated by {LABEL}</p>" in client.get("/", headers=HTML).text, "the foot of every page"
-    assert f"Calibrated by {LABEL}; the network" in text_of(client.get(f"{address}/report.pdf").content)[0]
+    assert f"Calibrated by {site.label}; the network itself read 10 years." in page
+    assert f"calibrated by {site.label}</p>" in client.get("/", headers=HTML).text, "the foot of every page"
+    assert f"Calibrated by {site.label}; the network" in text_of(client.get(f"{address}/report.pdf").content)[0]
     boxes = {"boxes": {"Radius": [10, 20, 50, 60]}}
     assert client.put(f"{address}/regions", json=boxes).json()["site"]["raw_months"] == 126.0
     client.post(f"{address}/sign", json={"decision": "accept"})
-    assert f',120.0,"{LABEL}"' in client.get("/api/v1/readings.csv").text
+    assert f',120.0,"{site.label}"' in client.get("/api/v1/readings.csv").text
 
 
 def test_both_ages_are_calibrated_each_by_its_sex(build: Callable[..., TestClient], site: Site, queue: Queue) -> None:
@@ -182,7 +182,7 @@ def test_both_ages_are_calibrated_each_by_its_sex(build: Callable[..., TestClien
     job = queue(client, sex="unknown")
     by_sex = client.get(f"/api/v1/jobs/{job['id']}/result").json()["by_sex"]
     assert {sex: each["months"] for sex, each in by_sex.items()} == {"female": 126.0, "male": 114.0}
-    assert all(each["site"]["calibration"] == LABEL for each in by_sex.values())
+    assert all(each["site"]["calibration"] == site.label for each in by_sex.values())
 
 
 def test_a_calibration_of_other_weights_is_refused(build: Callable[..., TestClient], site: Site, engine: Any) -> None:

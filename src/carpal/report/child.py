@@ -8,7 +8,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from carpal.errors import ConfigError
-from carpal.types import Radiograph
+from carpal.types import Interval, Radiograph
 
 if TYPE_CHECKING:
     from carpal.growth.reference import Reference
@@ -19,10 +19,14 @@ HEIGHT_CM = (40.0, 230.0)
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier reading of the same child: the ages on that day, months."""
+    """An earlier reading of the same child: the ages on that day, months, and the bone age's interval.
+
+    `interval` is None for an age that a reader gave, and for one of weights without a calibration.
+    """
 
     chronological_months: float
     bone_months: float
+    interval: Interval | None = None
 
 
 @dataclass(frozen=True)

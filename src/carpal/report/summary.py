@@ -172,15 +172,19 @@ def _distribution(assessment: Assessment, words: Words) -> Chart | None:
 
 
 def _velocity(assessment: Assessment, child: Child, words: Words) -> tuple[Velocity | None, str]:
-    """The speed since the latest earlier reading. Both readings get the standard error of today's interval."""
+    """The speed since the latest earlier reading, each with the standard error of its own interval.
+
+    An earlier reading without one gets today's error, and the note says so.
+    """
     if not child.earlier or child.months is None or assessment.months is None:
         return None, ""
     if assessment.interval is None:
         return None, words.gettext("Without an interval the error of a velocity is not known, so none is given.")
     error, last = standard_error(assessment.interval), child.earlier[-1]
+    before = error if last.interval is None else standard_error(last.interval)
     try:
         found = velocity(
-            Study(last.chronological_months, last.bone_months, error), Study(child.months, assessment.months, error)
+            Study(last.chronological_months, last.bone_months, before), Study(child.months, assessment.months, error)
         )
     except GrowthError as problem:
         return None, str(problem)
@@ -193,7 +197,10 @@ def _velocity(assessment: Assessment, child: Child, words: Words) -> tuple[Veloc
         "Since the reading before: %(rate).1f years of bone age a year "
         "(95 %% interval %(low).1f to %(high).1f): %(pace)s."
     )
-    return found, note % {"rate": found.rate, "low": found.low, "high": found.high, "pace": pace}
+    note %= {"rate": found.rate, "low": found.low, "high": found.high, "pace": pace}
+    if last.interval is None:
+        note += " " + words.gettext("The reading before has no interval; its error is taken to be today's.")
+    return found, note
 
 
 def _height(assessment: Assessment, child: Child, words: Words) -> tuple[AdultHeight | None, str]:

@@ -30,11 +30,11 @@ from carpal.inference.hands import read_hands
 from carpal.report.child import Child, Earlier
 from carpal.service.jobs import Job, Jobs, Limits, State
 from carpal.service.patient import patient_of
-from carpal.service.readings import Correction, Readings, Study, new_id, now
+from carpal.service.readings import Correction, Decision, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, renamed, to_plain
 from carpal.trust.refusal import of_stated_age
 from carpal.trust.site import Site, calibrated
-from carpal.types import Assessment, BothSexes, Radiograph, Result, Sex
+from carpal.types import Assessment, BothSexes, Interval, Radiograph, Result, Sex
 
 KIND: Final = "web"
 LEASE_SECONDS: Final = 120.0
@@ -46,6 +46,8 @@ AT_ONCE: Final = 4
 """Radiographs that are read at the same time: while one is prepared, the network reads another."""
 UNKNOWN: Final = "unknown"
 """The sex of a study that somebody said nobody knows: it is read for both."""
+ROUNDING: Final = 0.01
+"""Months that a signed age may differ from the machine's that was accepted: it is kept with two decimals."""
 KEPT: Final = 4
 """Decoded radiographs that are kept in memory, for the viewer's next question."""
 
@@ -225,7 +227,7 @@ class Studies:
                 continue
             found, age = self._age_of(other), other.chronological_months
             if found is not None and age is not None:
-                earlier.append(Earlier(age, found))
+                earlier.append(Earlier(age, *found))
         return Child(
             months=study.chronological_months,
             name=study.patient_name,
@@ -237,13 +239,26 @@ class Studies:
             earlier=tuple(sorted(earlier, key=lambda reading: reading.chronological_months)),
         )
 
-    def _age_of(self, study: Study) -> float | None:
-        """What was signed, else what the machine read; nothing of a study that is still blind or has two ages."""
+    def _age_of(self, study: Study) -> tuple[float, Interval | None] | None:
+        """What was signed, else what the machine read; nothing of a study that is still blind or has two ages.
+
+        With the machine's interval, where the age is the machine's: read, or accepted as it was.
+        """
         signed = self.readings.signed(study.id)
-        if signed is not None:
-            return signed.months
-        assessment = None if study.blind else single(self.shown(study))
-        return assessment.months if assessment else None
+        if signed is None:
+            one = None if study.blind else single(self.shown(study))
+            return None if one is None or one.months is None else (one.months, one.interval)
+        if signed.months is None:
+            return None
+        accepted = signed.decision == Decision.ACCEPT
+        return signed.months, self._interval_of(study, signed.hand, signed.months) if accepted else None
+
+    def _interval_of(self, study: Study, hand: str, months: float) -> Interval | None:
+        """The interval of the hand whose age is still `months`; other weights may have read it since."""
+        for one in self.shown(study):
+            if isinstance(one, Assessment) and one.months is not None and (one.side_in_image or "") == hand:
+                return one.interval if abs(one.months - months) < ROUNDING else None
+        return None
 
     def read_now(self, data: bytes, file: str, sex: str | None) -> list[Result]:
         """Reads a radiograph without keeping anything: one result for each hand. Raises CarpalError."""

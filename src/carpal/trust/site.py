@@ -10,10 +10,11 @@ The network's own age is never lost: a calibrated assessment keeps it in `raw_mo
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -34,6 +35,7 @@ SHRINK: Final = 10.0
 STEEPEST: Final = 0.5
 """Months of difference per month of age, at most, so that an older hand is never read as a younger one."""
 LONGEST_NAME: Final = 40
+DIGITS: Final = 8
 RESAMPLES, SEED = 10_000, 0
 
 
@@ -78,8 +80,9 @@ class Site:
 
     @property
     def label(self) -> str:
-        """What reports call it."""
-        return f"{self.name} ({self.date}, n = {sum(line.n for line in self.lines.values())})"
+        """What reports call it: name, date, n, and the first digits of the file's SHA-256: two of one day differ."""
+        digest = hashlib.sha256(self.as_text().encode()).hexdigest()[:DIGITS]
+        return f"{self.name} ({self.date}, n = {sum(line.n for line in self.lines.values())}, {digest})"
 
     def for_model(self, model: ModelId) -> Site:
         """This calibration, if it is one of these weights. Raises ConfigError for others."""
@@ -212,7 +215,8 @@ def read_site(path: Path) -> Site:
         check = values["check"]
         low, high = map(float, check["gain_ci95"])
         raw, calibrated, gain = (float(check[key]) for key in ("mae_raw", "mae_calibrated", "gain"))
-        model = ModelId(*(str(values["weights"][key]) for key in ("name", "version", "sha256")))
+        weights = {"backend": "onnx", "precision": "fp32"} | values["weights"]
+        model = ModelId(*(str(weights[field.name]) for field in fields(ModelId)))
         return Site(str(values["name"]), str(values["date"]), model, lines, Check(raw, calibrated, gain, (low, high)))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
         raise ConfigError(
