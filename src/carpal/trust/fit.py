@@ -110,12 +110,21 @@ def cuts(source: Path, each: int | None, held_out: bool = False) -> Iterator[Cas
 
 
 def spoils(source: Path, each: int) -> Iterator[Case]:
-    """`each` annotated hands of the folds that are held out, after every one of `spoiled.KINDS`."""
-    for place, (sample, pixels_HW, points_R3) in enumerate(_annotated(source, each, held_out=True)):
-        for kind in spoiled.KINDS:
-            spoiled_HW = spoiled.spoil(pixels_HW, points_R3, kind, 2 + place % 4)
-            if spoiled_HW is not None:
-                yield Case(kind, sample.id, Radiograph(spoiled_HW, sample.name), bool(sample.male))
+    """`each` hands of the folds that are held out, after every one of `spoiled.KINDS`: those annotated down to the ulna.
+
+    Fewer where there are fewer.
+    """
+    done = 0
+    for sample, pixels_HW, points_R3 in _annotated(source, None, held_out=True):
+        made = {kind: spoiled.spoil(pixels_HW, points_R3, kind, 2 + done % 4) for kind in spoiled.KINDS}
+        whole = {kind: spoiled_HW for kind, spoiled_HW in made.items() if spoiled_HW is not None}
+        if len(whole) < len(made):
+            continue
+        if done == each:
+            return
+        done += 1
+        for kind, spoiled_HW in whole.items():
+            yield Case(kind, sample.id, Radiograph(spoiled_HW, sample.name), bool(sample.male))
 
 
 def _annotated(
