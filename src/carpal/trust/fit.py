@@ -110,9 +110,9 @@ def cuts(source: Path, each: int | None, held_out: bool = False) -> Iterator[Cas
 
 
 def spoils(source: Path, each: int) -> Iterator[Case]:
-    """`each` hands of the folds that are held out, after every one of `spoiled.KINDS`: those annotated down to the ulna.
+    """`each` hands of the folds that are held out, after every one of `spoiled.KINDS`.
 
-    Fewer where there are fewer.
+    Only hands that are annotated down to the ulna; fewer where there are fewer.
     """
     done = 0
     for sample, pixels_HW, points_R3 in _annotated(source, None, held_out=True):
