@@ -171,7 +171,7 @@ def test_the_command_prints_the_counts_and_writes_the_limits(
     weights = tmp_path / "some.onnx"
     weights.write_bytes(b"weights")
     weights.with_suffix(".json").write_text(json.dumps({"name": "some", "version": "1"}))
-    for name in ("radiographs", "others", "cuts"):
+    for name in ("radiographs", "others", "cuts", "spoils"):
         monkeypatch.setattr(fit, name, lambda *_, **__: iter(()))
     monkeypatch.setattr(fit, "open_engine", lambda *_, **__: object())
     monkeypatch.setattr(fit, "look_at", lambda _, engine=None: cases if engine else [])

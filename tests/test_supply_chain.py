@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -54,14 +57,33 @@ def test_an_unsafe_way_is_found(source: str) -> None:
 
 
 def test_released_weights_are_onnx_of_the_stated_hash() -> None:
-    import json
-
     folder = ROOT / "src" / "carpal" / "released"
     assert {path.suffix for path in folder.iterdir()} - {".npz"} == {".onnx", ".json"}
     assert all(path.name.endswith(".cases.npz") for path in folder.glob("*.npz"))  # read without pickle
     for sidecar in folder.glob("*.json"):
         stated = json.loads(sidecar.read_text(encoding="utf-8"))["sha256"]
         assert hashlib.sha256(sidecar.with_suffix(".onnx").read_bytes()).hexdigest() == stated
+
+
+def test_the_bill_of_materials_is_of_this_version_and_of_what_is_pinned() -> None:
+    """`deploy/sbom.sh` makes it anew: after every change of the version, the dependencies or constraints.txt."""
+    bill = json.loads((ROOT / "deploy" / "sbom.json").read_text(encoding="utf-8"))
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "carpal")
+    assert bill["metadata"]["component"]["version"] == carpal.__version__
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+    pinned = {canonical(name): version.split(";")[0].strip() for name, version in pinned.items()}
+    listed = {canonical(part["name"]): part["version"] for part in bill["components"]}
+    assert {name: pinned.get(name) for name in listed} == listed
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["onnx"], *extras["dicom"]]
+    assert {canonical(re.split(r"[\[<>=~! ;]", each)[0]) for each in needed} <= set(listed)
+
+
+def canonical(name: str) -> str:
+    """As package indexes compare names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_no_public_door_gives_an_age_without_a_sex(hand_png: Path) -> None:

@@ -2,8 +2,9 @@
 
 Hands are the project's radiographs outside the folds that are held out and the Brazilian ones; no hands are drawn
 pictures, other anatomies cut from annotated hands, and the pictures of the folders given. A folder that is kept out,
-the hands of the folds held out and what is cut from them are measured and fit nothing. The rules, for each number of
-which hands have one end:
+the hands of the folds held out and what is cut from them are measured and fit nothing; nor do hands that lack a part or
+have a cast, a splint or metal over it (`spoiled`), which are counted apart. The rules, for each number of which hands
+have one end:
 
 - `surety`: half-way (geometric mean) between the hands' 0.1 % quantile and the others' 99 % quantile, where these lie
   apart; else the hands' 0.2 % quantile.
@@ -26,10 +27,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 import carpal
 from carpal.checkout import commit, without_machine
 from carpal.data import shared
+from carpal.data.prepare import Sample
 from carpal.errors import CarpalError
 from carpal.imaging.preprocess import preprocess
 from carpal.imaging.raster import IN_COLOUR
@@ -37,7 +40,7 @@ from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import resolve, sidecar_of
 from carpal.inference.upright import read_views
-from carpal.trust import negatives, refusal, two_hands
+from carpal.trust import negatives, refusal, spoiled, two_hands
 from carpal.trust.limits import LOOKS, Limits, Usual
 from carpal.trust.picture import Picture, measure
 from carpal.trust.refusal import Found
@@ -99,17 +102,42 @@ def others(source: Path, each: int) -> Iterator[Case]:
 
 def cuts(source: Path, each: int | None, held_out: bool = False) -> Iterator[Case]:
     """Other anatomies cut from `each` annotated hands (None: all), of the folds that are held out or of the others."""
-    annotated = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out and s.regions is not None]
-    for place, index in enumerate(np.random.default_rng(1).permutation(len(annotated))[:each]):
-        sample = annotated[index]
-        assert sample.regions is not None
-        pixels_HW = read_radiograph(sample.read(), sample.name).pixels_HW
-        height, width = pixels_HW.shape
-        points_R3 = sample.regions.fractions(width, height) * [width, height, 1]
+    for place, (sample, pixels_HW, points_R3) in enumerate(_annotated(source, each, held_out)):
         for kind in negatives.CUTS:
             piece_HW = negatives.cut(pixels_HW, points_R3, kind, 2 + place % 4)
             if piece_HW is not None:
                 yield Case(f"cut {kind}", sample.id, Radiograph(piece_HW, sample.name), bool(sample.male))
+
+
+def spoils(source: Path, each: int) -> Iterator[Case]:
+    """`each` hands of the folds that are held out, after every one of `spoiled.KINDS`.
+
+    Only hands that are annotated down to the ulna; fewer where there are fewer.
+    """
+    done = 0
+    for sample, pixels_HW, points_R3 in _annotated(source, None, held_out=True):
+        made = {kind: spoiled.spoil(pixels_HW, points_R3, kind, 2 + done % 4) for kind in spoiled.KINDS}
+        whole = {kind: spoiled_HW for kind, spoiled_HW in made.items() if spoiled_HW is not None}
+        if len(whole) < len(made):
+            continue
+        if done == each:
+            return
+        done += 1
+        for kind, spoiled_HW in whole.items():
+            yield Case(kind, sample.id, Radiograph(spoiled_HW, sample.name), bool(sample.male))
+
+
+def _annotated(
+    source: Path, each: int | None, held_out: bool
+) -> Iterator[tuple[Sample, NDArray[Any], NDArray[np.float64]]]:
+    """Samples with regions in a fixed random order, their pixels, and the regions (x, y, v) in these."""
+    annotated = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out and s.regions is not None]
+    for index in np.random.default_rng(1).permutation(len(annotated))[:each]:
+        sample = annotated[index]
+        assert sample.regions is not None
+        pixels_HW = read_radiograph(sample.read(), sample.name).pixels_HW
+        height, width = pixels_HW.shape
+        yield sample, pixels_HW, sample.regions.fractions(width, height) * [width, height, 1]
 
 
 def pictures(folder: Path) -> Iterator[Case]:
@@ -206,7 +234,7 @@ def fit(
     limit: int = 200,
     each: int = 5,
 ) -> dict[str, Any]:
-    """The sidecar's field `refusal`: the limits, and how many of each kind of picture they refuse.
+    """The sidecar's field `refusal`: the limits, and how many of each kind of picture they refuse. "spoiled" is apart.
 
     `source` is the data folder; `limit` hands of each source and `each` pictures of every drawn and cut kind are read
     by the network, the other hands go through the checks of the picture alone (`read_by_network` of the table); a limit
@@ -225,6 +253,7 @@ def fit(
     return limits.as_dict() | {
         "fitted_on": table(seen, limits),
         "kept_out": table(kept, limits),
+        "spoiled": table(look_at(spoils(source, each), engine), limits),
         "command": " ".join(["carpal limits", *named, f"--limit {limit} --each {each}"]),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
