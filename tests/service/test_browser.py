@@ -139,6 +139,10 @@ def test_blind_first(open_page: Callable[..., Page], hand_png: Path) -> None:
     page.wait_for_selector("#blind")
     assert "10 years" not in page.content()
     assert page.locator("#overlay g").count() == 0
+    years, months = (page.locator(f'[name="own_{unit}"]').bounding_box() for unit in ("years", "months"))
+    assert years
+    assert months
+    assert years["y"] == months["y"], "side by side"
     page.fill('[name="own_years"]', "11")
     page.click("text=Commit >> nth=-1")
     expect(page.locator(".result")).to_contain_text("Your own reading: 11 years")

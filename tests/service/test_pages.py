@@ -133,7 +133,7 @@ def test_with_an_interval_velocity_and_height_have_their_error(client: TestClien
     pace = r"Since the reading before: 0\.5 years of bone age a year \(95 % interval -?\d\.\d to \d\.\d\)"
     assert re.search(pace, page)
     assert "90 % interval: 10 years \N{EN DASH} 12 years" in page
-    height = r'class="big">\d{3} - \d{3} cm</p>\s*<p class="source">From 140\.0 cm and .* Group: .* Pinneau'
+    height = r'class="big">\d{3} \N{EN DASH} \d{3} cm</p>\s*<p class="source">From 140\.0 cm and .* Group: .* Pinneau'
     assert re.search(height, page)
 
 

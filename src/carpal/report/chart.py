@@ -109,7 +109,7 @@ def axes(chart: Chart, frame: Frame, x_ticks: Ticks, y_ticks: Ticks, names: tupl
         chart.line("axis", [(x, bottom), (x, bottom + 3)])
         chart.text("label", (x, bottom + 14), text, "middle")
     chart.line("axis", [(left, frame.top), (left, bottom), (right, bottom)])
-    chart.text("label", (4, frame.top - 8), names[1])
+    chart.text("label", (4, frame.top - 12), names[1])
     chart.text("label", (left + frame.width / 2, bottom + 29), names[0], "middle")
 
 

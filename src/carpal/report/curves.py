@@ -97,7 +97,7 @@ def bland_altman(pairs: Sequence[tuple[float, float]], bias: float, limits: Poin
         chart,
         frame,
         [(12.0 * year, str(year)) for year in range(0, 20, 3)],
-        [(value, f"{value:+.0f}") for value in (-reach, 0, reach)],
+        _differences(reach),
         (words.gettext("mean of both, years"), words.gettext("signed less machine's, months")),
     )
     for value in limits or ():
@@ -113,12 +113,12 @@ def drift(differences: Sequence[float], running: int, words: Words) -> Chart:
     chart = Chart(WIDTH, 260, words.gettext("Differences in the order of signature"))
     reach = _reach(differences, None)
     last = max(len(differences), 2)
-    frame = frame_of(260, (1, last), (-reach, reach))
+    frame = frame_of(260, (0.5, last + 0.5), (-reach, reach))
     axes(
         chart,
         frame,
         [(1, "1"), (last, str(last))],
-        [(value, f"{value:+.0f}") for value in (-reach, 0, reach)],
+        _differences(reach),
         (words.gettext("signed readings, in order"), words.gettext("signed less machine's, months")),
     )
     means = [sum(differences[end - running : end]) / running for end in range(running, len(differences) + 1)]
@@ -132,3 +132,8 @@ def drift(differences: Sequence[float], running: int, words: Words) -> Chart:
 def _reach(differences: Sequence[float], limits: Point | None) -> float:
     """Half the range of differences: a whole number of half years that holds them all."""
     return 6.0 * math.ceil(max(6.0, *map(abs, differences), *map(abs, limits or (0.0,))) / 6)
+
+
+def _differences(reach: float) -> list[tuple[float, str]]:
+    """Three ticks of a range of differences: its ends, with their signs, and 0."""
+    return [(-reach, f"\N{MINUS SIGN}{reach:.0f}"), (0.0, "0"), (reach, f"+{reach:.0f}")]

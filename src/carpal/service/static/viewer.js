@@ -145,7 +145,7 @@ function placeRegions(scale, left, top) {
   // Names that are much wider than their boxes would hide the hand: then only the chosen region's is shown.
   const [first] = data.regions;
   const wide = first ? first.label.length * font * 0.62 : 0;
-  overlay.classList.toggle("small", Boolean(first) && (first.box[2] - first.box[0]) * shrink * scale < 0.45 * wide);
+  overlay.classList.toggle("small", Boolean(first) && (first.box[2] - first.box[0]) * shrink * scale < 0.6 * wide);
   for (const [index, group] of [...overlay.children].entries()) {
     const [x1, y1, x2, y2] = data.regions[index].box.map((value) => value * shrink * scale);
     const [box, name] = group.children;
@@ -153,13 +153,15 @@ function placeRegions(scale, left, top) {
       box.setAttribute(key, value);
     }
     name.setAttribute("font-size", font);
-    const [x, y] = freePlace(left + x1, top + y1, left + x2, top + y2, name.textContent.length * font * 0.62, font, taken);
+    const [[x, y], free] = freePlace(left + x1, top + y1, left + x2, top + y2, name.textContent.length * font * 0.62, font, taken);
+    name.classList.toggle("crowded", !free); // two names over each other are no name: it shows when it is chosen
     name.setAttribute("x", x);
     name.setAttribute("y", y);
   }
 }
 
 // The first place of a name at its box that no other name has: inside above, inside below, above, below, beside.
+// Where there is none, the first of them, and false.
 function freePlace(x1, y1, x2, y2, wide, font, taken) {
   const places = [
     [x1 + 3, y1 + font + 1],
@@ -170,9 +172,9 @@ function freePlace(x1, y1, x2, y2, wide, font, taken) {
     [x1 - wide - 4, (y1 + y2 + font) / 2],
   ].map(([x, y]) => [Math.max(2, Math.min(x, stage.clientWidth - wide)), y]); // whole, wherever the box lies
   const covers = ([x, y], other) => Math.abs(x - other[0]) < wide && Math.abs(y - other[1]) < font + 2;
-  const place = places.find((each) => !taken.some((other) => covers(each, other))) ?? places[0];
-  taken.push(place);
-  return place;
+  const place = places.find((each) => !taken.some((other) => covers(each, other)));
+  if (place) taken.push(place);
+  return [place ?? places[0], Boolean(place)];
 }
 
 // Pixels of the picture for one of the original: large radiographs were reduced for the viewer.
