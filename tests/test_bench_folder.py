@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from bench_kit import bench_script
 from carpal.errors import UnreadableImage
 
-BENCH = Path(__file__).parents[1] / "bench" / "folder.py"
 pytest.importorskip("onnxruntime")
 
 
-def load() -> object:
-    spec = importlib.util.spec_from_file_location("bench_folder", BENCH)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_every_link_is_read(tmp_path: Path) -> None:
-    found = load().measure(tmp_path, 12, 2)  # type: ignore[attr-defined]
+    found = bench_script("folder").measure(tmp_path, 12, 2)
     assert (found["links"], len(found["memory_mb"])) == (12, 12)
     assert found["bytes_a_line"] > 1000, "a line holds an age and 17 regions"
 
 
 def test_an_image_that_cannot_be_read_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = load()
+    bench = bench_script("folder")
 
     def broken(image: str) -> None:
         raise UnreadableImage(f"{image} is broken")
 
     monkeypatch.setattr("carpal.inference.pipeline.read_radiograph", broken)
     with pytest.raises(UnreadableImage, match="is broken"):
-        bench.measure(tmp_path, 3, 1)  # type: ignore[attr-defined]
+        bench.measure(tmp_path, 3, 1)

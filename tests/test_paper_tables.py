@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,22 +9,16 @@ from typing import Any
 
 import pytest
 
+from bench_kit import bench_script
 from carpal.baselines.registry import SYSTEMS
 from carpal.cli.parser import build_parser
 from carpal.training import config, recipes
-
-SCRIPT = Path(__file__).parents[1] / "bench" / "paper_tables.py"
 
 
 @pytest.fixture
 def bench() -> Any:
     """The script as a module."""
-    spec = importlib.util.spec_from_file_location("paper_tables", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return bench_script("paper_tables")
 
 
 @pytest.fixture
