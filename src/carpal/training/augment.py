@@ -126,7 +126,7 @@ def _warp(source: Picture, matrix_B23: Tensor, canvas: tuple[int, int]) -> Tenso
 
 def _change_greys(image_B1HW: Tensor, draws: Draws, augment: Augment) -> Tensor:
     """What happens to grey values 0..255, in the order in which it happens to a radiograph."""
-    on_device = Draws(*(draw_B.float().to(image_B1HW.device, non_blocking=True) for draw_B in draws))
+    on_device = Draws(*torch.stack(draws).float().to(image_B1HW.device, non_blocking=True))
     if augment.coarse:
         image_B1HW = degrade.coarsen(image_B1HW, on_device.coarse_B)
     if augment.blur:

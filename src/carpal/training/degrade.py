@@ -67,7 +67,7 @@ def compress(image_B1HW: Tensor, quality_B: Tensor) -> Tensor:
     """As JPEG at this quality leaves a picture: cosines of 8 x 8 pixels, rounded. Sides must be multiples of 8."""
     rows, columns = (side // BLOCK for side in image_B1HW.shape[2:])
     blocks = image_B1HW.reshape(-1, rows, BLOCK, columns, BLOCK).transpose(2, 3)
-    cosines = _cosines().to(image_B1HW.device)
+    cosines = _cosines(image_B1HW.device)
     strength_B = torch.where(quality_B < 50, 50 / quality_B, 2 - quality_B / 50)
     table = torch.tensor(LUMINANCE, device=image_B1HW.device)
     step = torch.round(table * strength_B[:, None, None, None, None]).clamp(1, 255)
@@ -77,11 +77,11 @@ def compress(image_B1HW: Tensor, quality_B: Tensor) -> Tensor:
 
 
 @cache
-def _cosines() -> Tensor:
+def _cosines(device: torch.device) -> Tensor:
     """The orthonormal cosine transform of 8 numbers (8, 8)."""
     n = torch.arange(BLOCK)
     matrix: Tensor = torch.cos(torch.pi / BLOCK * (n + 0.5) * n[:, None]) * (2 / BLOCK) ** 0.5
-    return torch.cat([matrix[:1] / 2**0.5, matrix[1:]])
+    return torch.cat([matrix[:1] / 2**0.5, matrix[1:]]).to(device)
 
 
 def add_noise(image_B1HW: Tensor, sigma_B: Tensor, where_B: Tensor) -> Tensor:
