@@ -202,8 +202,6 @@ def run_prepare(arguments: Namespace) -> int:
 
 def _bring(weights: str) -> Bring:
     """What re-samples a hand into the pose in which it is read, by the regions that `weights` find."""
-    from functools import partial
-
     from carpal.inference.engine import open_engine
     from carpal.inference.upright import bring
 

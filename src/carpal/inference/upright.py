@@ -132,9 +132,11 @@ def bring(
     The hand is found at the network's size; the picture has the prepared one's.
     """
     shrink = engine.long_side / max(prepared.grey_HW.shape)
-    size = tuple(max(1, round(side * shrink)) for side in reversed(prepared.grey_HW.shape))
-    seen_HW = np.asarray(Image.fromarray(prepared.grey_HW).resize(size, Image.Resampling.BILINEAR))
-    _, stand = settle(engine, seen_HW if shrink != 1 else prepared.grey_HW, False, original_HW)
+    seen_HW = prepared.grey_HW
+    if shrink != 1:
+        size = tuple(max(1, round(side * shrink)) for side in reversed(seen_HW.shape))
+        seen_HW = np.asarray(Image.fromarray(seen_HW).resize(size, Image.Resampling.BILINEAR))
+    _, stand = settle(engine, seen_HW, False, original_HW)
     if stand.place is None:
         return prepared.pixels_HW, points_R3
     return take(original_HW, prepared, Similarity(stand.place.factor, stand.place.offset / shrink), points_R3)
