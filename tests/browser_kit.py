@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as Late
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 PATIENCE = 60_000
@@ -46,3 +47,20 @@ def tab_to(page: Page, selector: str) -> None:
         if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
             return
     raise AssertionError(f"Tab never reaches {selector}")
+
+
+def choose(page: Page, file: Path) -> None:
+    """Opens the file chooser of the element in focus with Space and picks the file.
+
+    Chromium opens none for a press that a stalled machine delivers too late, so it is pressed again, as one would.
+    """
+    tries = 6
+    for attempt in range(1, tries + 1):
+        try:
+            with page.expect_file_chooser(timeout=PATIENCE / tries) as chooser:
+                page.keyboard.press("Space")
+            chooser.value.set_files(file)
+            return
+        except Late:
+            if attempt == tries:
+                raise

@@ -12,7 +12,7 @@ import pytest
 from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from browser_kit import PATIENCE, grey, ready, tab_to, upload
+from browser_kit import PATIENCE, choose, grey, ready, tab_to, upload
 
 expect.set_options(timeout=PATIENCE)
 
@@ -58,9 +58,8 @@ def test_by_keyboard_only(open_page: Callable[..., Page], hand_png: Path) -> Non
     page = open_page()
     page.goto("/")
     tab_to(page, "#files")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
-    chooser.value.set_files(hand_png)
+    choose(page, hand_png)
+    expect(page.locator("#chosen")).to_have_text(hand_png.name)
     tab_to(page, '#upload input[name="sex"]')
     page.keyboard.press("ArrowRight")  # from "as the file states it" to "female"
     tab_to(page, "#upload .actions .button")
