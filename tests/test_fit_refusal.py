@@ -41,6 +41,8 @@ def test_fitted_limits_part_hands_from_others(cases: list[fit.Seen]) -> None:
     limits = fit.fit_limits(cases)
     assert 0.089 < limits.surety < 0.3
     assert limits.levels == 100
+    assert limits.found == pytest.approx(0.75 * np.quantile([0.3 + 0.005 * seed for seed in range(60)], 0.01), abs=1e-4)
+    assert limits.hidden == 0
     counted = fit.table(cases, limits)
     assert counted["rsna"] == {"n": 60, "read_by_network": 60, "refused": 0, "codes": {}}
     assert counted["text"] == {"n": 30, "read_by_network": 30, "refused": 30, "codes": {"not-a-hand": 30}}

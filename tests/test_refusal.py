@@ -79,6 +79,18 @@ def test_each_limit_of_a_reading_has_its_code(change: dict[str, Any], code: str)
     assert refused.message.startswith("hand.png: ")
 
 
+@pytest.mark.parametrize(("above", "is_beyond"), [(30, False), (3, True), (-3, True)])
+def test_a_hand_whose_fingertips_would_lie_beyond_the_edge_is_cropped(above: int, is_beyond: bool) -> None:
+    """`above` the last joint of the longest finger so many pixels are left; its tip needs a fifth of the hand's size."""
+    boxes_R4 = hand_boxes()
+    cut = float(boxes_R4[:, 1].min()) + 8 - above
+    boxes_R4[:, 1::2] -= cut
+    found = refusal.find(boxes_R4, np.full(17, 0.9), np.full(17, 120.0), 120.0, (512, 128))
+    assert (found.outside > 0) == is_beyond
+    code, _ = refusal.judge_reading(replace(GOOD, outside=found.outside), LIMITS)
+    assert code == ("cropped" if is_beyond else "")
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [({"long_side": 90.0}, "too-small"), ({"levels": 5.0}, "too-dark"), ({"roughness": 1e9}, "not-a-radiograph")],

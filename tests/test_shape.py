@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carpal.anatomy import REGIONS
+from carpal.anatomy import INDEX, REGIONS
 from carpal.model.mean_hand import MEAN_HAND
 from carpal.trust.shape import SPREAD, fit
 
@@ -35,6 +35,16 @@ def test_one_stray_region_does_not_move_the_others() -> None:
     found = fit(stray_R2, np.ones(17))
     assert found.misfit < 0.5
     assert np.abs(found.places_R2 - centres_R2).max() < 5
+
+
+@given(st.floats(0, 6.28), st.floats(5, 200))
+def test_the_fingertips_lie_beyond_the_last_joints_in_line_with_them(angle: float, size: float) -> None:
+    """The middle phalanx is half as long again as the distal one."""
+    turn_22 = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found = fit(np.array(MEAN_HAND) @ turn_22 * size, np.ones(17))
+    for tip_2, digit in zip(found.tips_D2, range(2, 6), strict=True):
+        pip_2, dip_2 = (found.places_R2[INDEX[f"{joint}{digit}"]] for joint in ("PIP", "DIP"))
+        assert 1.5 * (tip_2 - dip_2) == pytest.approx(dip_2 - pip_2, abs=1e-6 * size)
 
 
 def test_scattered_and_collapsed_places_are_no_hand() -> None:

@@ -45,12 +45,13 @@ def find(
     """The numbers of a reading whose boxes lie in a prepared image of `size` (height, width)."""
     fit = shape.fit((boxes_R4[:, :2] + boxes_R4[:, 2:]) / 2, scores_R)
     height, width = size
-    beyond_R = np.max(np.concatenate([-fit.places_R2, fit.places_R2 - [width, height]], axis=1), axis=1)
+    places_N2 = np.concatenate([fit.places_R2, fit.tips_D2])
+    beyond_N = np.max(np.concatenate([-places_N2, places_N2 - [width, height]], axis=1), axis=1)
     return Found(
         surety=float(np.mean(scores_R)),
         misfit=fit.misfit,
         stretch=fit.stretch,
-        outside=float(beyond_R.max() / max(fit.radius, 1e-6)),
+        outside=float(beyond_N.max() / max(fit.radius, 1e-6)),
         disagreement=abs(months - float(np.median(region_months_R))),
         scores_R=tuple(float(score) for score in scores_R),
     )

@@ -1,7 +1,7 @@
-"""How well 17 found places fit a hand: the mean hand under an affine map, and what remains.
+"""How well 17 found places fit a hand: the mean hand under an affine map, where its fingertips lie, and what remains.
 
 The mean hand's numbers are `carpal.model.mean_hand`'s; how far each region strays from it was measured on the 323 fully
-annotated RSNA hands outside fold 0 after the same map (`SPREAD`). Letters: R = 17 regions.
+annotated RSNA hands outside fold 0 after the same map (`SPREAD`). Letters: R = 17 regions, D = digits 2 to 5.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from carpal.anatomy import REGIONS
+from carpal.anatomy import INDEX, REGIONS
 from carpal.model.mean_hand import MEAN_HAND
 
 SPREAD: Final = (
@@ -23,6 +23,8 @@ SPREAD: Final = (
 )
 """Root mean square distance of each region from its place, in units of the mean hand (`tests/test_shape.py`)."""
 ROUNDS: Final = 3
+DISTAL: Final = 2 / 3
+"""About how long a finger's distal phalanx is for its middle one (PIP to DIP)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Fit:
     affine_32: NDArray[np.float64]
     places_R2: NDArray[np.float64]
     """Where the mean hand's regions lie after the map, in pixels."""
+    tips_D2: NDArray[np.float64]
+    """Where the tips of its fingers 2 to 5 would lie: no region lies there, so a hand may lack them unnoticed."""
     misfit: float
     """Median distance of a found region from its place, in units of its usual spread; about 1 for a hand."""
     stretch: float
@@ -45,7 +49,7 @@ class Fit:
 
 def fit(centres_R2: NDArray[Any], weights_R: NDArray[Any]) -> Fit:
     """Fits the mean hand to the found centres, weighted by how sure they are; strays lose weight in three rounds."""
-    hand_R3 = np.column_stack([MEAN_HAND, np.ones(len(REGIONS))])
+    hand_R3 = _with_ones(np.array(MEAN_HAND))
     points_R2 = np.asarray(centres_R2, np.float64)
     trust_R = np.asarray(weights_R, np.float64) + 0.02
     weight_R = trust_R
@@ -55,7 +59,19 @@ def fit(centres_R2: NDArray[Any], weights_R: NDArray[Any]) -> Fit:
         distance_R = _distance(points_R2 - hand_R3 @ affine_32, affine_32)
         weight_R = trust_R / (1 + distance_R**2)
     longer, shorter = np.linalg.svd(affine_32[:2], compute_uv=False)
-    return Fit(affine_32, hand_R3 @ affine_32, float(np.median(distance_R)), float(longer / max(shorter, 1e-9)))
+    misfit, stretch = float(np.median(distance_R)), float(longer / max(shorter, 1e-9))
+    return Fit(affine_32, hand_R3 @ affine_32, _with_ones(_tips()) @ affine_32, misfit, stretch)
+
+
+def _tips() -> NDArray[np.float64]:
+    """The mean hand's fingertips: each middle phalanx, prolonged by the distal one."""
+    hand_R2 = np.array(MEAN_HAND)
+    pip_D2, dip_D2 = (hand_R2[[INDEX[f"{joint}{digit}"] for digit in range(2, 6)]] for joint in ("PIP", "DIP"))
+    return np.asarray(dip_D2 + DISTAL * (dip_D2 - pip_D2))
+
+
+def _with_ones(points_N2: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.column_stack([points_N2, np.ones(len(points_N2))])
 
 
 def _distance(error_R2: NDArray[np.float64], affine_32: NDArray[np.float64]) -> NDArray[np.float64]:
