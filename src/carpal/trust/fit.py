@@ -10,7 +10,8 @@ have one end:
   apart; else the hands' 0.2 % quantile.
 - `levels`: half of the hands' 0.1 % quantile. `long_side`: `SMALLEST`, which is a judgement; the
   row "down-sampling" of the stress certificate says what it costs.
-- `found`: three quarters of the hands' 1 % quantile of their least sure region.
+- `found`: three quarters of the hands' 1 % quantile of their least sure region; `hidden`: at most 0.5 % of the hands
+  have more regions below it.
 - the others: a quarter further from the hands' median than their 99.9 % quantile; `outside` at least 0, the edge.
 """
 
@@ -184,7 +185,7 @@ def fit_limits(seen: Sequence[Seen]) -> Limits:
         misfit=_beyond([f.misfit for f in found]),
         stretch=_beyond([f.stretch for f in found]),
         outside=max(0.0, _beyond([f.outside for f in found])),
-        hidden=float(np.ceil(_beyond([f.hidden(seen_from) for f in found]))),
+        hidden=float(np.quantile([f.hidden(seen_from) for f in found], 0.995, method="higher")),
         found=seen_from,
         disagreement=_beyond([f.disagreement for f in found]),
         usual=usual,
