@@ -81,7 +81,7 @@ def test_each_limit_of_a_reading_has_its_code(change: dict[str, Any], code: str)
 
 @pytest.mark.parametrize(("above", "is_beyond"), [(30, False), (3, True), (-3, True)])
 def test_a_hand_whose_fingertips_would_lie_beyond_the_edge_is_cropped(above: int, is_beyond: bool) -> None:
-    """`above` the last joint of the longest finger so many pixels are left; its tip needs a fifth of the hand's size."""
+    """So many pixels are left above the last joint of the longest finger; a fifth of the hand's size is needed."""
     boxes_R4 = hand_boxes()
     cut = float(boxes_R4[:, 1].min()) + 8 - above
     boxes_R4[:, 1::2] -= cut

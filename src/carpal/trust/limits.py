@@ -65,7 +65,7 @@ class Limits:
     stretch: float
     """implausible-regions above it: `shape.Fit.stretch`."""
     outside: float
-    """cropped above it: how far a region's or fingertip's place lies beyond the picture's edge, in radii of the hand."""
+    """cropped above it: how far a region's or fingertip's place lies beyond the edge, in radii of the hand."""
     hidden: float
     """hidden-regions above it: regions whose score is below `found`."""
     found: float

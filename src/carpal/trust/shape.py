@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from carpal.anatomy import INDEX, REGIONS
+from carpal.anatomy import INDEX
 from carpal.model.mean_hand import MEAN_HAND
 
 SPREAD: Final = (
