@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
 from carpal.errors import DataError
-from carpal.imaging.levels import HIGH_PERCENTILE, LOW_PERCENTILE
+from carpal.imaging.levels import HIGH_PERCENTILE, LOW_PERCENTILE, ROUNDED
 from carpal.imaging.preprocess import MIDDLE
 
 FORMAT: Final = 1
@@ -74,7 +74,7 @@ class Store:
 
 def preprocess_parameters() -> dict[str, float]:
     """What decides the pixels besides `long_side`: a store made with other values is stale."""
-    return {"low": LOW_PERCENTILE, "high": HIGH_PERCENTILE, "middle": MIDDLE}
+    return {"low": LOW_PERCENTILE, "high": HIGH_PERCENTILE, "middle": MIDDLE, "rounded": ROUNDED}
 
 
 def sha256_of(path: Path) -> str:

@@ -49,7 +49,7 @@ class Fit:
 
 def fit(centres_R2: NDArray[Any], weights_R: NDArray[Any]) -> Fit:
     """Fits the mean hand to the found centres, weighted by how sure they are; strays lose weight in three rounds."""
-    hand_R3 = _with_ones(np.array(MEAN_HAND))
+    hand_R3 = np.column_stack([MEAN_HAND, np.ones(len(MEAN_HAND))])
     points_R2 = np.asarray(centres_R2, np.float64)
     trust_R = np.asarray(weights_R, np.float64) + 0.02
     weight_R = trust_R
