@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.compare_latency": BASE | {"inference"},
     "evaluation.figures": BASE | {"inference", "imaging", "data"},
     "evaluation.intervals": BASE | {"data", "trust"},
+    "evaluation.readout": BASE | {"data", "trust"},
     "evaluation.calibrate": BASE | {"inference", "imaging", "data", "trust"},
     "inference": BASE | {"imaging", "trust"},
     "inference.pose": BASE | {"imaging", "model"},  # model.mean_hand, which needs no torch

@@ -97,6 +97,7 @@ def test_it_writes_what_the_issue_asks_for(folder: Folder) -> None:
     assert report["by_sex"]["female"]["mae"] == pytest.approx(7.0)
     assert report["by_age"]["5-10"]["n"] == 2
     assert report["regions"] is None
+    assert report["median"]["mae"] == pytest.approx(report["mae"])
     model = {"name": "fake", "version": "0", "sha256": "00" * 32, "backend": "onnx", "precision": "fp32"}
     assert report["model"] == model
     assert report["command"].startswith("carpal evaluate --images ")

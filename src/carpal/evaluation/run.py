@@ -20,7 +20,7 @@ import numpy as np
 
 import carpal
 from carpal.errors import BackendError, CarpalError, ConfigError, InputError
-from carpal.evaluation import age, boxes, gallery, intervals, labels, plots, proposals
+from carpal.evaluation import age, boxes, gallery, intervals, labels, plots, proposals, readout
 from carpal.evaluation.boxes import percent
 from carpal.imaging.read import read_radiograph
 from carpal.trust.reasons import REASONS
@@ -135,6 +135,7 @@ def _report(readings: Readings, engine: Engine, with_regions: bool) -> dict[str,
     """Everything of report.json but the command."""
     return {
         **_age_report(readings.predictions),
+        "median": readout.report(readings.predictions, readings.assessments),
         "regions": _regions(readings) if with_regions else None,
         "interval": intervals.report(engine.calibration, readings.read, readings.assessments),
         "largest_errors": gallery.table(readings.read, readings.assessments),
