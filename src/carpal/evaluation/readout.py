@@ -1,4 +1,4 @@
-"""The median of the rank distribution beside its sum, which is the age that every output gives (paper, "Ordinal Regression").
+"""The median of the rank distribution beside its sum, the age that every output gives (paper, "Ordinal Regression").
 
 References are readings against the plates of an atlas, so they stand on few ages. A median tends to stand on one of
 them, too, and then meets the label; against a mean of several readers it cannot. So both are reported, and how
