@@ -10,8 +10,8 @@ have one end:
   apart; else the hands' 0.2 % quantile.
 - `levels`: half of the hands' 0.1 % quantile. `long_side`: `SMALLEST`, which is a judgement; the
   row "down-sampling" of the stress certificate says what it costs.
-- `found`: three quarters of the hands' 1 % quantile of their least sure region; `hidden`: at most 0.5 % of the hands
-  have more regions below it.
+- `hidden`: `MISSED`, since one region can be missed by chance; `found`: the score that at most 0.5 % of the hands miss
+  with a region more.
 - the others: a quarter further from the hands' median than their 99.9 % quantile; `outside` at least 0, the edge.
 """
 
@@ -51,7 +51,7 @@ from carpal.types import Radiograph
 HELD_OUT: Final = (0, 1)
 """The folds that the released weights were not trained on."""
 SMALLEST: Final = 96.0
-UNSEEN: Final = 0.75
+MISSED: Final = 1
 FURTHER: Final = 1.25
 HANDS: Final = ("rsna", "brazil")
 AT_ONCE: Final = 64
@@ -176,7 +176,6 @@ def fit_limits(seen: Sequence[Seen]) -> Limits:
     assert len(found) > len(LOOKS), "more hands are needed to fit limits"
     assert strange, "pictures of no hand are needed to fit limits"
     usual = Usual.of([case.picture for case in hands])
-    seen_from = round(UNSEEN * float(np.quantile([min(f.scores_R) for f in found], 0.01)), 4)
     return Limits(
         long_side=SMALLEST,
         levels=float(np.floor(np.quantile([case.picture.levels for case in hands], 0.001) / 2)),
@@ -185,8 +184,8 @@ def fit_limits(seen: Sequence[Seen]) -> Limits:
         misfit=_beyond([f.misfit for f in found]),
         stretch=_beyond([f.stretch for f in found]),
         outside=max(0.0, _beyond([f.outside for f in found])),
-        hidden=float(np.quantile([f.hidden(seen_from) for f in found], 0.995, method="higher")),
-        found=seen_from,
+        hidden=MISSED,
+        found=float(np.quantile([sorted(f.scores_R)[MISSED] for f in found], 0.005, method="lower")),
         disagreement=_beyond([f.disagreement for f in found]),
         usual=usual,
     )
