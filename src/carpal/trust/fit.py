@@ -184,8 +184,8 @@ def fit_limits(seen: Sequence[Seen]) -> Limits:
         misfit=_beyond([f.misfit for f in found]),
         stretch=_beyond([f.stretch for f in found]),
         outside=max(0.0, _beyond([f.outside for f in found])),
-        hidden=MISSED,
-        found=float(np.quantile([sorted(f.scores_R)[MISSED] for f in found], 0.005, method="lower")),
+        hidden=float(MISSED),
+        found=_down(np.quantile([sorted(f.scores_R)[MISSED] for f in found], 0.005, method="lower")),
         disagreement=_beyond([f.disagreement for f in found]),
         usual=usual,
     )
@@ -200,6 +200,11 @@ def between(hands: Sequence[float], strange: Sequence[float]) -> float:
 def _beyond(values: Sequence[float]) -> float:
     median, far = np.quantile(values, [0.5, 0.999])
     return round(float(median + FURTHER * (far - median)), 3)
+
+
+def _down(value: float) -> float:
+    """With four decimals and not larger, so that the hand it comes from passes."""
+    return float(np.floor(value * 1e4) / 1e4)
 
 
 def judge(case: Seen, limits: Limits) -> str:
