@@ -1,11 +1,13 @@
-"""Twenty senders at once, for a minute: how long a C-STORE takes, what memory the node holds, and that nothing is lost.
+"""Associations held at once, for a minute: how long a C-STORE takes, what memory the node takes, what is delivered.
 
-    python bench/node_load.py [--senders 20] [--seconds 60] [--side 1500] [--client storescu]
+    python bench/node_load.py [--associations 20] [--seconds 60] [--drain 60] [--reader released] [--side 1500]
 
-The node runs in a process of its own with an instant reader (tests/node_kit.py): this measures receiving, queueing and
-delivering, not the network. Each sender keeps one association open and stores one radiograph after the other. Senders
-are processes of DCMTK's storescu, or with `--client pynetdicom` threads of this process, which then wait for each other
-and not for the node: read its times as an upper bound.
+Each association is a process of DCMTK's storescu that stores one radiograph after the other, each under an instance UID
+of its own (`+II`), so that none is taken for one that came before. The node runs in a process of its own. By default an
+instant reader (tests/node_kit.py) stands in for the network: this measures receiving, queueing and delivering. With
+`--reader released` it is the node as it is installed, and the network wants the same cores.
+
+After the minute the archive has `--drain` seconds more; what is not delivered by then is counted, not waited for.
 """
 
 from __future__ import annotations
@@ -18,22 +20,22 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import node_kit as kit
 import tools
 from carpal.service.config import load
-from carpal.service.counters import resident
 from carpal.service.jobs import Jobs, State
+from process_kit import cpu_seconds, forget_peak, peak_mb
 
+EXAMPLE = Path(__file__).parents[1] / "examples" / "6456.jpg"
 LOG = """
 log4cplus.rootLogger = INFO, console
 log4cplus.appender.console = log4cplus::ConsoleAppender
@@ -41,130 +43,152 @@ log4cplus.appender.console.layout = log4cplus::PatternLayout
 log4cplus.appender.console.layout.ConversionPattern = %D{%H:%M:%S.%q} %m%n
 """
 LINE = re.compile(r"(\d\d:\d\d:\d\d\.\d+) (Sending Store Request|Received Store Response)(.*)")
-
-Outcome = tuple[list[float], list[str]]
-"""Seconds of each store that succeeded, and what became of the others."""
+DAY = 86_400
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--senders", type=int, default=20)
+    parser.add_argument("--associations", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--drain", type=float, default=60, help="most seconds of waiting for deliveries afterwards")
+    parser.add_argument("--reader", choices=("instant", "released"), default="instant")
     parser.add_argument("--side", type=int, default=1500, help="pixels of a side; 8 bits each")
-    parser.add_argument("--client", choices=("storescu", "pynetdicom"), default="storescu")
     arguments = parser.parse_args()
-    send = by_storescu if arguments.client == "storescu" else by_pynetdicom
     with tempfile.TemporaryDirectory() as name:
-        found = measure(Path(name), send, arguments.senders, arguments.seconds, arguments.side)
-    print(json.dumps({"client": arguments.client, **found}, indent=2))
+        print(json.dumps(measure(Path(name), **vars(arguments)), indent=2))
 
 
-def by_storescu(folder: Path, port: int, senders: int, seconds: float, side: int) -> Outcome:
-    """Processes of storescu, each with one association, stopped in the end; what they then waited for is left out."""
-    (folder / "log.cfg").write_text(LOG)
-    (folder / "hand.dcm").write_bytes(kit.as_bytes(large(0, side)))
-    words = ["storescu", "-lc", str(folder / "log.cfg"), "-aet", "TESTER", "-aec", "CARPAL", "+II"]
-    words += ["--repeat", "1000000", "127.0.0.1", str(port), str(folder / "hand.dcm")]
-    files = [folder / f"sender-{n}.log" for n in range(senders)]
-    processes = [subprocess.Popen(words, stdout=file.open("w"), stderr=subprocess.STDOUT) for file in files]
-    time.sleep(seconds)
-    others = [f"sender ended with {p.returncode}" for p in processes if p.poll() is not None]
-    for process in processes:
-        process.terminate()
-        process.wait()
-    times: list[float] = []
-    for file in files:
-        sent = None
-        for moment, what, rest in LINE.findall(file.read_text()):
-            at = datetime.strptime(moment, "%H:%M:%S.%f")
-            if what.startswith("Sending"):
-                sent = at
-            elif "Success" in rest and sent is not None:
-                times.append((at - sent).total_seconds() % 86_400)
-            else:
-                others.append(rest.strip())
-    return times, others
-
-
-def large(number: int, side: int) -> kit.Dataset:
-    pixels = np.random.default_rng(0).integers(0, 255, (side, side), np.uint8).tobytes()
-    return kit.radiograph(number, Rows=side, Columns=side, PixelData=pixels)
-
-
-def by_pynetdicom(folder: Path, port: int, senders: int, seconds: float, side: int) -> Outcome:
-    """Threads of this process, each with one association."""
-    times: list[float] = []
-    others: list[str] = []
-    end, lock = time.monotonic() + seconds, threading.Lock()
-
-    def send(first: int) -> None:
-        association, number = kit.associate(port, seconds=120), first
-        if not association.is_established:
-            others.append("no association")
-            return
-        while time.monotonic() < end and association.is_established:
-            dataset = large(number, side)
-            start = time.monotonic()
-            status = association.send_c_store(dataset).get("Status")
-            with lock:
-                times.append(time.monotonic() - start) if status == 0 else others.append(f"{status}")
-            number += 1
-        association.release()
-
-    threads = [threading.Thread(target=send, args=(n * 100_000,)) for n in range(senders)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return times, others
-
-
-def measure(
-    folder: Path, send: Callable[[Path, int, int, float, int], Outcome], senders: int, seconds: float, side: int
-) -> dict[str, object]:
+def measure(folder: Path, associations: int, seconds: float, drain: float, reader: str, side: int) -> dict[str, object]:
     """Runs the load and returns what was seen."""
     pacs, port = kit.Pacs(), tools.free_port()
-    config = kit.write_config(folder / "node.toml", pacs.port, port)
-    config.write_text(config.read_text().replace("association_seconds = 1\n", ""))  # the node's own default
-    with open(folder / "log", "w") as log:
-        node = subprocess.Popen([sys.executable, kit.__file__, str(config)], stdout=log, stderr=log)
-    while not kit.echo(port):
-        time.sleep(0.2)
-    idle, peaks, done = resident(node.pid), [0], threading.Event()
+    config = written(folder, pacs.port, port)
+    (folder / "hand.dcm").write_bytes(kit.as_bytes(hand(side)))
+    before = os.getloadavg()[0]
+    node = start(config, reader, folder / "log")
+    try:
+        while not kit.echo(port):
+            assert node.poll() is None, f"the node has ended: {(folder / 'log').read_text()[-1000:]}"
+            time.sleep(0.2)
+        family = [node.pid, *children(node.pid)]
+        idle, spent = [forget_peak(pid) for pid in family], cpu_seconds(node.pid)
+        logs, ended = send(folder, port, associations, seconds)
+        peaks, spent, delivered = [peak_mb(pid) for pid in family], cpu_seconds(node.pid) - spent, len(pacs.received)
+        times, others = outcomes(logs)
+        until = time.monotonic()
+        kit.wait_for(lambda: len(pacs.received) >= len(times), drain)
+        until = time.monotonic() - until
+    finally:
+        node.terminate()
+        node.wait(60)
+        pacs.close()
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {before:.1f} before",
+        "associations": associations,
+        "seconds": seconds,
+        "reader": reader,
+        "object_mb": round((folder / "hand.dcm").stat().st_size / 1e6, 2),
+        **summary(times, seconds),
+        "unanswered_at_the_end": len(others[1]),
+        "other_answers": others[0],
+        "associations_ended_early": ended,
+        "node_mb": {"idle": round(idle[0]), "peak": round(peaks[0])},
+        "readers_mb": {"idle": [round(mb) for mb in idle[1:]], "peak": [round(mb) for mb in peaks[1:]]},
+        "node_cpu_seconds": round(spent, 1),
+        "reports_in_the_archive": {"after_the_load": delivered, "later": len(pacs.received), "s": round(until, 1)},
+        "reports_sent_twice": sum(number > 1 for number in pacs.received.values()),
+        "queue": held(config),
+    }
 
-    def watch() -> None:
-        while not done.wait(0.2):
-            peaks.append(resident(node.pid))
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    load_average = os.getloadavg()[0]
-    times, others = send(folder, port, senders, seconds, side)
-    ended, settled = time.monotonic(), kit.wait_for(lambda: len(pacs.received) >= len(times), 300)
-    done.set()
-    watcher.join()
-    node.terminate()
-    node.wait(60)
+def written(folder: Path, pacs_port: int, port: int) -> Path:
+    """The tests' configuration, but the node's own time for a request."""
+    path = kit.write_config(folder / "node.toml", pacs_port, port)
+    path.write_text(path.read_text().replace("association_seconds = 1\n", ""))
+    return path
+
+
+def hand(side: int) -> kit.Dataset:
+    """An example radiograph in a square of that many pixels."""
+    with Image.open(EXAMPLE) as image:
+        scale = side / max(image.size)
+        grey = image.convert("L").resize((round(image.width * scale), round(image.height * scale)))
+    square_HW = np.zeros((side, side), np.uint8)
+    square_HW[: grey.height, : grey.width] = np.asarray(grey)
+    return kit.radiograph(0, Rows=side, Columns=side, PixelData=square_HW.tobytes())
+
+
+def start(config: Path, reader: str, log: Path) -> subprocess.Popen[bytes]:
+    """The node in a process of its own."""
+    released = [sys.executable, "-m", "carpal", "node", "--config", str(config)]
+    command = released if reader == "released" else [sys.executable, kit.__file__, str(config)]
+    with log.open("w") as file:
+        return subprocess.Popen(command, stdout=file, stderr=file)
+
+
+def children(pid: int) -> list[int]:
+    """The readers' processes."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def send(folder: Path, port: int, associations: int, seconds: float) -> tuple[list[str], list[str]]:
+    """What each storescu has logged until it was stopped, and what became of those that ended before."""
+    (folder / "log.cfg").write_text(LOG)
+    words = [tools.tool("storescu"), "-lc", str(folder / "log.cfg"), "-aet", "TESTER", "-aec", "CARPAL", "+II"]
+    words += ["--repeat", "1000000", "127.0.0.1", str(port), str(folder / "hand.dcm")]
+    files = [folder / f"sender-{number}.log" for number in range(associations)]
+    senders = []
+    for file in files:
+        with file.open("w") as log:
+            senders.append(subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT))
+    time.sleep(seconds)
+    early = [sender.returncode for sender in senders if sender.poll() is not None]
+    for sender in senders:
+        sender.terminate()
+        sender.wait()
+    return [file.read_text() for file in files], [f"exit code {code}" for code in early]
+
+
+def outcomes(logs: list[str]) -> tuple[list[float], tuple[list[str], list[str]]]:
+    """Seconds of each store that succeeded; other answers; and the requests that had none."""
+    times: list[float] = []
+    others: list[str] = []
+    unanswered: list[str] = []
+    for log in logs:
+        sent = None
+        for moment, what, rest in LINE.findall(log):
+            at = datetime.strptime(moment, "%H:%M:%S.%f")
+            if what.startswith("Sending"):
+                sent, asked = at, moment
+            elif sent is not None:
+                times.append((at - sent).total_seconds() % DAY) if "Success" in rest else others.append(
+                    rest.strip(" ()")
+                )
+                sent = None
+        if sent is not None:
+            unanswered.append(asked)
+    return times, (others, unanswered)
+
+
+def summary(times: list[float], seconds: float) -> dict[str, object]:
+    """How many stores succeeded, and how long they took."""
+    p50, p99, longest = np.percentile(times, (50, 99, 100), method="higher") if times else (float("nan"),) * 3
+    return {
+        "stores": len(times),
+        "stores_per_second": round(len(times) / seconds, 1),
+        "p50_s": round(float(p50), 3),
+        "p99_s": round(float(p99), 3),
+        "longest_s": round(float(longest), 3),
+    }
+
+
+def held(config: Path) -> dict[str, int]:
+    """What the node's own queue says at the end; one job a store, for each has a UID of its own."""
     opened = load(config)
     with Jobs(opened.node.folder, opened.queue_limits()) as jobs:
-        held = jobs.counts()[State.DELIVERED]
-    pacs.close()
-    ordered = sorted(times)
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {load_average:.0f} before",
-        "senders": senders,
-        "object_mb": round(side * side / 1e6, 2),
-        "stores": len(times),
-        "others": others,
-        "delivered": held,
-        "all_delivered_after_s": round(time.monotonic() - ended, 1) if settled else None,
-        "stores_per_second": round(len(times) / seconds, 1),
-        "p50_s": round(ordered[len(ordered) // 2], 3),
-        "p99_s": round(ordered[int(len(ordered) * 0.99)], 3),
-        "longest_s": round(ordered[-1], 3),
-        "idle_mb": round(idle / 2**20),
-        "peak_mb": round(max(peaks) / 2**20),
-    }
+        counts = jobs.counts()
+    return {"jobs": sum(counts.values()), **{str(state): counts[state] for state in State if counts[state]}}
 
 
 if __name__ == "__main__":
