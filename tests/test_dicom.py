@@ -117,6 +117,17 @@ def test_colour_becomes_grey_with_a_warning() -> None:
     assert "coloured" in coloured.warnings[0]
 
 
+def test_uncompressed_colour_of_half_the_width_is_turned_to_grey() -> None:
+    """YBR_FULL_422: Y, Y, Cb, Cr for two pixels; with Cb and Cr at 128 the picture is grey, and so is Y."""
+    grey_HW = ramp(255, np.uint8)
+    pairs = np.full((HEIGHT, WIDTH // 2, 4), 128, np.uint8)
+    pairs[..., 0], pairs[..., 1] = grey_HW[:, ::2], grey_HW[:, 1::2]
+    tags: dict[str, Any] = {"SamplesPerPixel": 3, "PhotometricInterpretation": "YBR_FULL_422", "PlanarConfiguration": 0}
+    radiograph = decode(study(grey_HW, 8, **tags, PixelData=pairs.tobytes()))
+    np.testing.assert_array_equal(radiograph.pixels_HW, grey_HW)
+    assert radiograph.warnings == ()
+
+
 @pytest.mark.parametrize("syntax", [RLE, JPEG_2000])
 def test_lossless_compression_arrives_unchanged(syntax: str) -> None:
     dataset = study()

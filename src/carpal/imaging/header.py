@@ -200,7 +200,9 @@ def _native(dataset: Any, name: str, assumed: list[str]) -> None:
         dataset.BitsAllocated = _guess_bits(length, rows * columns * samples, bits, name)
         assumed.append("the bits of a sample are missing or wrong; they follow from the length of the pixel data")
     frame = rows * columns * dataset.BitsAllocated // 8
-    if samples == 3 and frame <= length < 3 * frame:
+    if samples == 3 and word(dataset, "PhotometricInterpretation") == "YBR_FULL_422" and length < 3 * frame:
+        samples = 2  # in the data: two pixels share their colour (PS3.3 C.7.6.3.1.2)
+    if samples > 1 and frame <= length < samples * frame:
         dataset.SamplesPerPixel = samples = 1
         assumed.append("the header says three samples a pixel, the pixel data hold one")
     if stated not in (1, 3) and length >= stated * frame:
