@@ -12,7 +12,7 @@ JPEG_START: Final = b"\xff\xd8"
 JPEG_2000_START: Final = b"\xff\x4f\xff\x51"
 FRAME_MARKERS: Final = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """SOF0..SOF15 without DHT, JPG and DAC (ITU T.81, table B.1), and JPEG-LS's SOF55 (T.87)."""
-JPEG_SYNTAXES: Final = {0xC0: ".50", 0xC1: ".51", 0xC3: ".70", 0xF7: ".81"}
+JPEG_SYNTAXES: Final = {0xC0: ".50", 0xC1: ".51", 0xC2: ".51", 0xC3: ".70", 0xF7: ".81"}
 JPEG_2000: Final = "1.2.840.10008.1.2.4.91"
 RLE: Final = "1.2.840.10008.1.2.5"
 
