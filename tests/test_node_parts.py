@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import socket
+import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pynetdicom.sop_class import Verification
 
+import node_kit as kit
 from carpal.errors import NodeError
-from carpal.service.config import DEFAULT_ROUTES, Route
+from carpal.service import scu
+from carpal.service.config import DEFAULT_ROUTES, Route, load
 from carpal.service.counters import BUCKETS, Metrics
 from carpal.service.dicomweb import only_part
+from carpal.service.door import GateLimits, GuardedSocket
 from carpal.service.routing import fits
 
 KIND = 'multipart/related; type="application/dicom"; boundary="border"'
@@ -83,3 +90,35 @@ def test_labels_cannot_break_the_page() -> None:
     metrics = Metrics()
     metrics.count("carpal_refused_total", reason='a"b\\c\nd')
     assert 'carpal_refused_total{reason="a\\"b\\\\c\\nd"} 1' in metrics.render({})
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="Linux only")
+def test_what_has_come_is_acknowledged_before_it_is_answered() -> None:
+    """Most senders hold an object back until their command is acknowledged, which a system puts off by itself."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
+        accepted, _ = server.accept()
+        with accepted:
+            guarded = GuardedSocket.__new__(GuardedSocket)
+            guarded.limits, guarded.socket = GateLimits(1, 1, 5, 5, 1000), accepted
+            for _ in range(30):  # question and answer: from then on the system waits for an answer to send along
+                sender.sendall(b"question")
+                assert accepted.recv(8) == b"question"
+                accepted.sendall(b"answer")
+                assert sender.recv(6) == b"answer"
+            sender.sendall(b"command")
+            assert guarded.recv(7) == b"command"
+            assert unacknowledged(sender) == 0
+
+
+def unacknowledged(connection: socket.socket) -> int:
+    """Segments that the peer's system has not acknowledged (tcpi_unacked of Linux's struct tcp_info)."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    return int(struct.unpack_from("=I", info, 24)[0])
+
+
+def test_the_node_s_own_messages_go_out_at_once(tmp_path: Path) -> None:
+    pacs = kit.Pacs()
+    config = load(kit.write_config(tmp_path / "node.toml", pacs.port))
+    with scu.association(config, config.peer[1], [Verification]) as opened:
+        assert opened.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+    pacs.close()

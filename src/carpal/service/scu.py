@@ -3,6 +3,7 @@ answers a commitment which a peer asked us for."""
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,7 +46,7 @@ def association(
         ae_title=peer.ae_title,
         ext_neg=roles,
         tls_args=security,
-        evt_handlers=list(handlers),
+        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
     )
     try:
         if not opened.is_established:
@@ -58,6 +59,11 @@ def association(
     finally:
         if opened.is_established:
             opened.release()
+
+
+def _send_at_once(event: Any) -> None:
+    """EVT_CONN_OPEN. By default an object waits, 40 ms, until the peer's system has acknowledged the command before."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def echo(config: NodeConfig, peer: Peer) -> None:
