@@ -21,6 +21,7 @@ from pynetdicom.sop_class import CTImageStorage, StorageCommitmentPushModel
 
 import node_fixtures
 import node_kit as kit
+import tools
 from carpal.errors import NodeError
 from carpal.service import logs
 from carpal.service.config import NodeConfig, load
@@ -232,9 +233,7 @@ def ask_commitment(port: int, datasets: list[Dataset]) -> int:
 
 
 def test_health_and_metrics_answer_on_loopback(tmp_path: Path, pacs: kit.Pacs) -> None:
-    from test_node_crash import free_port
-
-    port = free_port()
+    port = tools.free_port()
     path = kit.write_config(tmp_path / "node.toml", pacs.port)
     path.write_text(path.read_text().replace("[health]\nport = 0", f"[health]\nport = {port}"))
     with kit.running(load(path)) as node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -73,6 +74,19 @@ def dcmqrscp(folder: Path, port: int) -> Iterator[Path]:
     )
     with program(port, "dcmqrscp", "-c", config):
         yield store
+
+
+def held(port: int) -> list[tuple[str, str]]:
+    """Study and instance UID of every object in dcmqrscp's index, as findscu is told."""
+    keys = ("QueryRetrieveLevel=IMAGE", "StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+    words = [word for key in keys for word in ("-k", key)]
+    found = run("findscu", "-S", "-aec", "PACS", "127.0.0.1", str(port), *words)
+    assert found.returncode == 0, found.stderr
+    told = found.stdout + found.stderr
+    studies, instances = (
+        re.findall(rf"\({tag}\) UI \[([0-9.]+)", told, re.IGNORECASE) for tag in ("0020,000d", "0008,0018")
+    )
+    return list(zip(studies, instances, strict=True))
 
 
 class Orthanc:
