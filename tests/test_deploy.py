@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from configparser import RawConfigParser
 from pathlib import Path
 
-import pytest
-
+import tools
 from carpal.cli.parser import build_parser
 from carpal.service.config import load
 
@@ -46,11 +43,7 @@ def test_the_unit_runs_a_command_that_exists_as_nobody_special() -> None:
 
 
 def test_systemd_understands_the_unit() -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not installed")
-    run = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(DEPLOY / "carpal-node.service")], capture_output=True, text=True
-    )
+    run = tools.run("systemd-analyze", "verify", "--man=no", DEPLOY / "carpal-node.service")
     complaints = [line for line in run.stderr.splitlines() if "carpal-node" in line and "not executable" not in line]
     assert complaints == []
 

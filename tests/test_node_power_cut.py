@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -55,7 +54,7 @@ def mounted(image: Path, place: Path) -> Iterator[Path]:
     place.mkdir(exist_ok=True)
     done = subprocess.run(["mount", "-o", "loop", str(image), str(place)], capture_output=True, text=True)
     if done.returncode != 0:
-        pytest.skip(f"no file can be mounted as a disk here ({done.stderr.strip()}): run it as root")
+        tools.missing(f"no file can be mounted as a disk here ({done.stderr.strip()}; it needs root)")
     try:
         yield place
     finally:
@@ -65,8 +64,7 @@ def mounted(image: Path, place: Path) -> Iterator[Path]:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     """Mounted at `tmp_path`/node, where `write_config` puts the node."""
-    if shutil.which("mkfs.ext4") is None:
-        pytest.skip("mkfs.ext4 is not installed")
+    tools.tool("mkfs.ext4")
     memory = Path("/dev/shm") if Path("/dev/shm").is_dir() else tmp_path
     with tempfile.TemporaryDirectory(dir=memory) as folder:
         made = Disk(tmp_path / "node", Path(folder))

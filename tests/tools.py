@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,13 +21,18 @@ DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 ROUTE = Path(__file__).parents[1] / "deploy" / "orthanc-route.lua"
 
 
+def missing(why: str) -> NoReturn:
+    """The test skips, or fails where `.ci/run` has promised what it needs."""
+    if os.environ.get("CARPAL_CI_TOOLS") == "1":
+        pytest.fail(f"{why}, though CARPAL_CI_TOOLS promises it")
+    pytest.skip(why)
+
+
 def tool(name: str) -> str:
-    """The program's path. Where it is missing the test skips, or fails where `.ci/run` has promised it."""
+    """The program's path."""
     path = shutil.which(name)
     if path is None:
-        if os.environ.get("CARPAL_CI_TOOLS") == "1":
-            pytest.fail(f"{name} is not installed, though CARPAL_CI_TOOLS says that it is")
-        pytest.skip(f"{name} is not installed")
+        missing(f"{name} is not installed")
     return path
 
 
