@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from configparser import RawConfigParser
 from pathlib import Path
 
+import node_fixtures
+import node_kit as kit
 import tools
 from carpal.cli.parser import build_parser
 from carpal.service.config import load
 
+_quiet = node_fixtures.quiet
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 
@@ -62,6 +67,33 @@ def test_the_image_runs_the_node_from_a_wheel_as_a_user_of_its_own() -> None:
     assert "carpal-*.whl" in build
     assert "-c /build/constraints.txt" in build
     assert "carpal info alanet" in build, "the weights are in the wheel, and their hash is checked"
+
+
+def test_the_image_is_built_from_what_a_clean_checkout_has_or_builds() -> None:
+    """What it copies is in the repository, but for the wheel, which the command at its top builds."""
+    copied = [word for name, rest in instructions() if name == "COPY" for word in rest.split()[:-1]]
+    assert [word for word in copied if not word.startswith("--from")] == [
+        "constraints.txt", "dist/carpal-*.whl", "/opt/carpal"
+    ]  # fmt: skip
+    known = subprocess.run(["git", "ls-files", "constraints.txt"], cwd=ROOT, capture_output=True, text=True)
+    assert known.stdout.split() == ["constraints.txt"]
+    assert "pip wheel --no-deps --wheel-dir dist . && docker build" in (DEPLOY / "Dockerfile").read_text("utf-8")
+    assert ("COPY", "--from=build /opt/carpal /opt/carpal") in instructions()
+
+
+def test_the_image_s_health_check_asks_the_node_where_it_answers(tmp_path: Path) -> None:
+    command = next(rest for name, rest in instructions() if name == "HEALTHCHECK").partition("CMD ")[2]
+    python, *words = json.loads(command)
+    config = load(DEPLOY / "carpal-node.toml")
+    assert f"'http://{config.health.host}:{config.health.port}/health'" in words[-1]
+    assert python == "python"
+    port = tools.free_port()
+    words[-1] = words[-1].replace(f":{config.health.port}/", f":{port}/")
+    path = kit.write_config(tmp_path / "node.toml", 104)
+    path.write_text(path.read_text().replace("[health]\nport = 0", f"[health]\nport = {port}"))
+    assert subprocess.run([sys.executable, *words], capture_output=True).returncode != 0, "nobody answers"
+    with kit.running(load(path)):
+        assert subprocess.run([sys.executable, *words], capture_output=True).returncode == 0
 
 
 def test_the_image_names_what_the_project_has() -> None:
