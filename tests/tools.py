@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -29,8 +30,9 @@ def missing(why: str) -> NoReturn:
 
 
 def tool(name: str) -> str:
-    """The program's path."""
-    path = shutil.which(name)
+    """The system's program: pynetdicom installs a storescu and other namesakes of its own beside our Python."""
+    ours = Path(sys.prefix) / "bin"
+    path = shutil.which(name, path=os.pathsep.join(each for each in os.get_exec_path() if Path(each) != ours))
     if path is None:
         missing(f"{name} is not installed")
     return path
