@@ -1,4 +1,4 @@
-"""The newcomer's walk of docs/node.md, command by command as it stands there, in a fresh clone, with the seconds it took.
+"""The newcomer's walk of docs/node.md, command by command as it stands there, in a fresh clone, with its times.
 
     python bench/orthanc_walk.py [--keep FOLDER]
 
@@ -78,7 +78,7 @@ def run(folder: Path, line: str, start: float) -> Path:
         time.sleep(0.1)
     now = time.monotonic()
     print(f"{now - start:6.1f} s, {now - before:5.1f} of them for: {line[:90]}")
-    print("".join(f"          {told}\n" for told in done.stdout.splitlines()[:20]), end="")
+    print("".join(f"          {told}\n" for told in done.stdout.splitlines()[-12:]), end="")
     if done.returncode != 0:
         sys.exit(f"exit code {done.returncode}: {done.stderr}")
     return folder

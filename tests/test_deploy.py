@@ -12,6 +12,7 @@ from pathlib import Path
 import node_fixtures
 import node_kit as kit
 import tools
+from bench_kit import bench_script
 from carpal.cli.parser import build_parser
 from carpal.service.config import load
 
@@ -110,3 +111,14 @@ def test_the_demonstration_of_orthanc_and_the_annotated_file_know_each_other() -
     [pacs] = config.peer
     assert (orthanc["DicomAet"], orthanc["DicomPort"]) == (pacs.ae_title, pacs.port)
     assert orthanc["DicomModalities"]["carpal"] == [config.node.ae_title, config.node.host, config.node.port]
+
+
+def test_the_walk_with_orthanc_finds_its_commands_in_the_documentation() -> None:
+    walk = bench_script("orthanc_walk")
+    blocks = walk.blocks()
+    assert blocks[0].startswith("apt-get install")
+    servers = [block.removeprefix(walk.SERVER) for block in blocks if block.startswith(walk.SERVER)]
+    assert servers == ["Orthanc orthanc.json", "../.venv/bin/carpal node --config carpal-node.toml"]
+    assert sum("storescu" in block for block in blocks) == 1
+    for name in ("orthanc-demo.json", "orthanc-route.lua", "carpal-node.toml"):
+        assert f"deploy/{name}" in blocks[1]
