@@ -29,6 +29,8 @@ from carpal.service.outbox import Outbox
 from carpal.service.scp import SYNTAXES
 from carpal.service.tls import client_context, server_context
 
+UNREAD = (("duplicate-uid", "reused the UID of another picture"), ("no-route", "fitted no [[route]]"))
+"""Codes of objects that get no answer, and what they mean."""
 PRIVATE = 0o077
 """Mode bits of the folder that let others in."""
 
@@ -133,7 +135,8 @@ def _port(config: NodeConfig) -> str:
     """Either the node answers on /health, or its port is free."""
     node, health = config.node, config.health
     try:
-        with urllib.request.urlopen(f"http://{health.host}:{health.port}/health", timeout=3) as answer:
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with direct.open(f"http://{health.host}:{health.port}/health", timeout=3) as answer:
             state = json.load(answer)
         return f"the node runs: {sum(state['jobs'].values())} jobs, {state['deliveries']['waiting']} results to deliver"
     except urllib.error.HTTPError as error:
@@ -175,14 +178,17 @@ def _queue(config: NodeConfig) -> str:
         )
     waiting = counts[State.QUEUED] + counts[State.LEASED]
     stored = f", {deliveries['uncommitted']} wait for a commitment" if deliveries["uncommitted"] else ""
-    return f"{waiting} jobs and {deliveries['waiting']} results wait{stored}, none is dead{_other_pictures(config)}"
+    return f"{waiting} jobs and {deliveries['waiting']} results wait{stored}, none is dead{_unread(config)}"
 
 
-def _other_pictures(config: NodeConfig) -> str:
-    """Says that a sender uses UIDs twice: no fault of the node, but somebody has to know."""
+def _unread(config: NodeConfig) -> str:
+    """Says what was not read: no fault of the node, but somebody has to know."""
     with Jobs(config.node.folder, config.queue_limits()) as jobs, jobs.transaction() as db:
-        (refused,) = db.execute("SELECT count(*) FROM jobs WHERE code = 'duplicate-uid'").fetchone()
-    return f"; {refused} objects reused the UID of another picture (duplicate-uid in the audit log)" if refused else ""
+        counts = dict(db.execute("SELECT code, count(*) FROM jobs WHERE state = 'rejected' GROUP BY code").fetchall())
+    told = [
+        f"; {counts[code]} objects {meaning} ({code} in the audit log)" for code, meaning in UNREAD if code in counts
+    ]
+    return "".join(told)
 
 
 def _peers(config: NodeConfig) -> Iterator[Finding]:

@@ -77,6 +77,8 @@ SYNTAXES: Final = (
 )
 """Not the deflated one: a small object could unfold to gigabytes."""
 
+MOST_STRANGERS: Final = 64
+"""Unknown addresses that the log names."""
 SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 INVALID_INSTANCE, PROCESSING_FAILURE, NO_SUCH_ACTION, RESOURCE_LIMITATION = 0x0117, 0x0110, 0x0123, 0x0213
 PERMANENT, TRANSIENT, BY_USER, BY_PRESENTATION = 1, 2, 1, 3
@@ -99,6 +101,7 @@ class Receiver:
     ) -> None:
         self.config, self.jobs, self.audit, self.metrics, self.reading = config, jobs, audit, metrics, reading
         self.outbox, self.committer = Outbox(jobs), committer
+        self._strangers: set[str] = set()
         self._server: Any = None
 
     def start(self) -> int:
@@ -180,7 +183,13 @@ class Receiver:
 
     def admits(self, address: str) -> bool:
         """Whether any peer may send from this address: asked before a byte is read."""
-        return any(peer.allows(address) for peer in self.config.peer)
+        if any(peer.allows(address) for peer in self.config.peer):
+            return True
+        if address not in self._strangers and len(self._strangers) < MOST_STRANGERS:  # a flood must not fill the log
+            self._strangers.add(address)
+            message = "no [[peer]] has this address - add it to one if it may send (told once)"
+            logs.event("hung-up", "warning", address=address, message=message)
+        return False
 
     def requested(self, event: Any) -> None:
         """EVT_REQUESTED: the AE title must belong to the address, and one address may not take every place."""
@@ -189,6 +198,8 @@ class Receiver:
         if self.config.sender(title, address) is None:
             self.metrics.count("carpal_refused_total", reason="unknown-peer")
             self.audit.write("association-refused", address=address, ae_title=title)
+            message = "no [[peer]] has this AE title at this address - add it, or correct the sender's own title"
+            logs.event("association-refused", "warning", address=address, ae_title=title, message=message)
             association.acse.send_reject(PERMANENT, BY_USER, CALLING_UNKNOWN)
             association.kill()
             return
@@ -202,6 +213,10 @@ class Receiver:
         """EVT_REJECTED, by pynetdicom itself: all places are taken, or another title was called than ours."""
         full = event.assoc.acceptor.primitive.result_source == BY_PRESENTATION
         self.metrics.count("carpal_refused_total", reason=TOO_MANY if full else "called-title")
+        if not full:
+            asked, ours = event.assoc.requestor.primitive.called_ae_title, self.config.node.ae_title
+            message = f"the sender calls us by another AE title - we are {ours}: correct it there"
+            logs.event("association-refused", "warning", called=asked, message=message)
 
     def hung_up(self, reason: str) -> None:
         """The door ended a connection that had not asked for an association."""

@@ -23,6 +23,8 @@ from carpal.service.tls import client_context
 COMMITMENT_INSTANCE: Final = "1.2.840.10008.1.20.1.1"
 """The well-known instance of the push model (PS3.4 J.3.5)."""
 NO_SUCH_OBJECT: Final = 0x0112
+CALLING_UNKNOWN, CALLED_UNKNOWN = (1, 3), (1, 7)
+"""Source and reason of a rejection (PS3.8 table 9-21)."""
 CONNECT_SECONDS: Final = 5
 REPORT_SECONDS: Final = 3
 """How long an association stays open for a report on what was asked in it; later the archive opens one of its own."""
@@ -40,25 +42,39 @@ def association(
         entity.add_requested_context(uid, ExplicitVRLittleEndian)
     roles: list[Any] = [build_role(uid, scp_role=True) for uid in classes] if as_scp else []
     security = (client_context(config.tls), peer.host) if peer.tls and config.tls else None
-    opened = entity.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        ext_neg=roles,
-        tls_args=security,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
-    )
+    try:
+        opened = entity.associate(
+            peer.host,
+            peer.port,
+            ae_title=peer.ae_title,
+            ext_neg=roles,
+            tls_args=security,
+            evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+        )
+    except (OSError, UnicodeError):  # the name has no address
+        raise NodeError(
+            f"{peer.name}: the host {peer.host} is not known here - correct host in its [[peer]], or use its address"
+        ) from None
     try:
         if not opened.is_established:
-            reason = "refused the association" if opened.is_rejected else "does not answer"
-            raise NodeError(
-                f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port}) {reason} - is it running, and does it know "
-                f"{config.node.ae_title}?"
-            )
+            raise NodeError(f"{peer.name} ({peer.ae_title} at {peer.host}:{peer.port}) {_why_not(opened, config)}")
         yield opened
     finally:
         if opened.is_established:
             opened.release()
+
+
+def _why_not(opened: Any, config: NodeConfig) -> str:
+    """Why there is no association, and what to do."""
+    ours = config.node.ae_title
+    if not opened.is_rejected:
+        return f"does not answer - is it running, and does it know {ours}?"
+    answer = opened.acceptor.primitive
+    if (answer.result_source, answer.diagnostic) == CALLED_UNKNOWN:
+        return "refused the association: that is not its AE title - correct ae_title in its [[peer]]"
+    if (answer.result_source, answer.diagnostic) == CALLING_UNKNOWN:
+        return f"refused the association: it does not know {ours} - enter that AE title and this machine there"
+    return f"refused the association ({answer.reason_str}) - is it running, and does it know {ours}?"
 
 
 def _send_at_once(event: Any) -> None:

@@ -68,6 +68,15 @@ class Sender:
         return len(due)
 
     def _send(self, place: str, due: list[Delivery]) -> Iterator[CarpalError | None]:
+        """An answer for each. Whatever else goes wrong is this destination's failure: others must not wait for it."""
+        try:
+            yield from self._store(place, due)
+        except CarpalError:
+            raise
+        except Exception as error:
+            raise NodeError(f"{place} could not be sent to ({type(error).__name__}) - see its settings") from error
+
+    def _store(self, place: str, due: list[Delivery]) -> Iterator[CarpalError | None]:
         files = [delivery.path for delivery in due]
         if peer := self.config.peer_named(place):
             return scu.store(self.config, peer, files)
