@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from carpal.imaging.bands import Toned
 from carpal.inference import pose
 from carpal.inference.pose import Similarity
 from carpal.model.mean_hand import MEAN_HAND
@@ -105,7 +106,7 @@ def test_pixels_lie_where_the_map_says(
     middles_R = middles_R[[5, 8, 16]]  # PIP1, PIP4, Wrist: none near another
     source_HW = spots(factor * middles_R, (factor * shape[0], factor * shape[1]), 3.0 * factor)
     place = pose.to_reading(pose.fit(boxes_R4, np.ones(17)), SIDE)
-    picture_HW = pose.resample(source_HW, shape, place)
+    picture_HW = pose.resample(Toned(source_HW), shape, place)
     assert picture_HW.shape == (256, 208)
     for middle in place.inverse().points(middles_R):
         x, y = int(middle.real), int(middle.imag)
@@ -145,7 +146,7 @@ def test_what_lies_as_no_hand_is_none() -> None:
 def test_a_tilted_picture_holds_all_of_it() -> None:
     source_HW = np.full((100, 60), 90, np.uint8)
     source_HW[20:80, 10:50] = np.random.default_rng(0).integers(100, 255, (60, 40))
-    picture_HW, place = pose.tilt(source_HW, source_HW.shape)
+    picture_HW, place = pose.tilt(Toned(source_HW), source_HW.shape)
     assert picture_HW.shape == (100, 100)
     corners = place.inverse().points(np.array([0, 60, 100j, 60 + 100j]))
     assert (np.abs(corners - (50 + 50j)).max()) <= 50 * np.sqrt(2)
@@ -155,5 +156,5 @@ def test_a_tilted_picture_holds_all_of_it() -> None:
 
 
 def test_a_picture_that_the_radiograph_does_not_reach_stays_black() -> None:
-    picture_HW = pose.resample(np.full((64, 64), 200, np.uint8), (64, 64), Similarity(1, 500))
+    picture_HW = pose.resample(Toned(np.full((64, 64), 200, np.uint8)), (64, 64), Similarity(1, 500))
     assert picture_HW.max() == 0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from carpal.anatomy import REGIONS
 from carpal.errors import DataError
 from carpal.imaging.levels import HIGH_PERCENTILE, LOW_PERCENTILE, ROUNDED
-from carpal.imaging.preprocess import MIDDLE
+from carpal.imaging.original import MIDDLE
 
 FORMAT: Final = 1
 """Raised whenever the files' layout changes."""

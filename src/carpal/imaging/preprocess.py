@@ -18,16 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from carpal.imaging.levels import HIGH_PERCENTILE, LOW_PERCENTILE, percentiles, unround
+from carpal.imaging.original import Original, Source, as_original
 
 LONG_SIDE = 512
 STRIDE = 32
 """The network halves its input five times; `pad` brings both sides to a multiple of this."""
-MIDDLE = 0.15
-"""The middle of the picture leaves out this share at each edge: markers, collimator borders and frames sit there."""
-POLARITY_SIDE = 160
 SOFTNESS = 0.6
 """Prepared pixels; chosen on radiographs of fold 1 (docs/log.md)."""
 
@@ -66,21 +62,18 @@ class Prepared:
         return np.rint(self.grey_HW).astype(np.uint8)
 
 
-def preprocess(pixels_HW: NDArray[Any], long_side: int = LONG_SIDE, aspect: float | None = None) -> Prepared:
+def preprocess(source: Source, long_side: int = LONG_SIDE, aspect: float | None = None) -> Prepared:
     """Brings a grey radiograph of any size, depth and polarity to the network's input.
 
     `aspect` (width / height) undoes a squash: the 100x100 thumbnails of the data lost theirs. None keeps the array's.
     """
-    height, width = pixels_HW.shape
-    pixels_HW = unround(pixels_HW)
-    inverted = is_inverted(pixels_HW)
-    grey_HW = stretch(pixels_HW, inverted)
+    even = as_original(source).even
+    height, width = even.pixels_HW.shape
     aspect = width / height if aspect is None else aspect
     new_width = max(1, round(long_side * min(1.0, aspect)))
     new_height = max(1, round(long_side * min(1.0, 1.0 / aspect)))
-    resized = Image.fromarray(grey_HW).resize((new_width, new_height), Image.Resampling.BILINEAR)
-    prepared_HW = np.clip(np.asarray(resized, np.float32), 0, 255)
-    return Prepared(prepared_HW, Geometry(new_width / width, new_height / height), inverted)
+    prepared_HW = np.clip(even.bright.resize((new_width, new_height)), 0, 255)
+    return Prepared(prepared_HW, Geometry(new_width / width, new_height / height), even.inverted)
 
 
 def soften(grey_HW: NDArray[Any]) -> NDArray[np.float32]:
@@ -107,15 +100,7 @@ def pad(pixels_HW: NDArray[Any], stride: int = STRIDE) -> tuple[NDArray[Any], tu
 
 def stretch(pixels_HW: NDArray[Any], inverted: bool = False) -> NDArray[np.float32]:
     """Grey values between the narrower pair of percentiles become 0..255 (float32), clipped, inverted if asked."""
-    quantiles = (LOW_PERCENTILE, HIGH_PERCENTILE)
-    low_all, high_all = percentiles(pixels_HW, quantiles)
-    low_middle, high_middle = percentiles(_middle(pixels_HW), quantiles)
-    low, high = max(low_all, low_middle), min(high_all, high_middle)
-    if high <= low:  # a blank middle: fall back on the whole picture
-        low, high = low_all, high_all
-    scaled_HW = (pixels_HW.astype(np.float32) - np.float32(low)) * np.float32(255.0 / max(high - low, 1e-6))
-    grey_HW: NDArray[np.float32] = np.clip(scaled_HW, 0.0, 255.0)
-    return 255 - grey_HW if inverted else grey_HW
+    return Original(pixels_HW).stretched(inverted).whole()
 
 
 def is_inverted(pixels_HW: NDArray[Any]) -> bool:
@@ -123,22 +108,4 @@ def is_inverted(pixels_HW: NDArray[Any]) -> bool:
 
     Measured on the 1,317 radiographs of the data and on their negatives: one mistake (docs/log.md).
     """
-    small = Image.fromarray(pixels_HW.astype(np.float32))
-    small.thumbnail((POLARITY_SIDE, POLARITY_SIDE), Image.Resampling.BILINEAR)
-    middle_HW = _middle(np.asarray(small))
-    if min(middle_HW.shape) < 4:
-        return False
-    low, high = percentiles(middle_HW, (LOW_PERCENTILE, HIGH_PERCENTILE))
-    middle_HW = np.clip(middle_HW, low, high)
-    slope_y, slope_x = np.gradient(middle_HW)
-    slope_HW = np.hypot(slope_x, slope_y)
-    dark, bright = np.percentile(middle_HW, [30, 70])
-    texture_dark = float(np.median(slope_HW[middle_HW <= dark]))
-    texture_bright = float(np.median(slope_HW[middle_HW >= bright]))
-    return texture_bright < texture_dark
-
-
-def _middle(pixels_HW: NDArray[Any]) -> NDArray[Any]:
-    height, width = pixels_HW.shape
-    top, left = int(MIDDLE * height), int(MIDDLE * width)
-    return pixels_HW[top : height - top, left : width - left]
+    return Original(pixels_HW).inverted

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError, MissingSex
+from carpal.imaging.original import Original
 from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, Reading, open_engine
@@ -74,6 +75,7 @@ class Switches(TypedDict, total=False):
     one_hand: bool
     as_it_came: bool
     stated: bool
+    original: Original | None
 
 
 class Examined(NamedTuple):
@@ -98,7 +100,8 @@ def assess(
     frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture,
     `one_hand` says that two hands were looked for already. `as_it_came` does not look for the hand to bring it upright:
     networks with and without regions are then compared on the same pictures. `stated=False` says that the sex is one of
-    two that the image is read for: whether it fits is then not asked.
+    two that the image is read for: whether it fits is then not asked. `original` holds the radiograph's pixels, where
+    something was measured on them already.
     """
     return examine(radiograph, sex, engine, boxes_original_R4, **switches).assessment
 
@@ -113,15 +116,17 @@ def examine(
     one_hand: bool = False,
     as_it_came: bool = False,
     stated: bool = True,
+    original: Original | None = None,
 ) -> Examined:
     """`assess`, with the network's own answer beside the assessment."""
-    refused = _refuse_picture(radiograph, engine, one_hand) if may_refuse else None
+    original = original or Original(radiograph.pixels_HW)
+    refused = _refuse_picture(radiograph, engine, original, one_hand) if may_refuse else None
     if refused is not None:
         return Examined(_refused(radiograph, sex, engine, refused))
-    prepared = preprocess(radiograph.pixels_HW, engine.long_side)
+    prepared = preprocess(original, engine.long_side)
     given_R4 = None if boxes_original_R4 is None else prepared.geometry.to_prepared(boxes_original_R4)
     male = sex is Sex.MALE
-    reading, stand = read_views(engine, prepared.grey_HW, male, given_R4, radiograph.pixels_HW, as_it_came)
+    reading, stand = read_views(engine, prepared.grey_HW, male, given_R4, original, as_it_came)
     refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
     if refused is not None:
         return Examined(_refused(radiograph, sex, engine, refused), reading, stand)
@@ -148,12 +153,12 @@ def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
     return engine.calibration.interval(sex, _inside(reading.months), reading.probabilities_K)
 
 
-def _refuse_picture(radiograph: Radiograph, engine: Engine, one_hand: bool) -> Refusal | None:
+def _refuse_picture(radiograph: Radiograph, engine: Engine, original: Original, one_hand: bool) -> Refusal | None:
     """Checks that need no network; those of the looks need limits, which come with the weights."""
     refused = refusal.check_stated(radiograph)
     if refused is None and engine.refusal is not None:
-        refused = refusal.check_picture(radiograph, engine.refusal)
-    if refused is None and not one_hand and two_hands.split(radiograph.pixels_HW) is not None:
+        refused = refusal.check_picture(radiograph, engine.refusal, original)
+    if refused is None and not one_hand and two_hands.split(original) is not None:
         return refuse("two-hands", radiograph.source, "two halves with a hand each")
     return refused
 

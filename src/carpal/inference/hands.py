@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from carpal.imaging.original import Original
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine
 from carpal.trust import two_hands
@@ -19,20 +20,24 @@ def read_hands(radiograph: Radiograph, sex: Sex | None, engine: Engine) -> list[
 
     `sex` None means that it is unknown: each hand is then read for both sexes, and has two ages instead of one.
     """
+    original = Original(radiograph.pixels_HW)
     if sex is not None:
-        return read_frame(radiograph, sex, engine)
-    female, male = (read_frame(radiograph, either, engine, stated=False) for either in (Sex.FEMALE, Sex.MALE))
+        return read_frame(radiograph, sex, engine, original)
+    female, male = (read_frame(radiograph, either, engine, original, stated=False) for either in (Sex.FEMALE, Sex.MALE))
     return [BothSexes(one, other) for one, other in zip(female, male, strict=True)]
 
 
-def read_frame(radiograph: Radiograph, sex: Sex, engine: Engine, stated: bool = True) -> list[Assessment]:
+def read_frame(
+    radiograph: Radiograph, sex: Sex, engine: Engine, original: Original, stated: bool = True
+) -> list[Assessment]:
     """One assessment for each hand in the frame. Two hands whose ages differ beyond their intervals are flagged.
 
-    `stated` says that the sex was stated, not tried: only then a warning may say that it fits badly.
+    `original` holds the radiograph's pixels. `stated` says that the sex was stated, not tried: only then a warning may
+    say that it fits badly.
     """
-    halves = two_hands.split(radiograph.pixels_HW)
+    halves = two_hands.split(original)
     if halves is None:
-        return [assess(radiograph, sex, engine, one_hand=True, stated=stated)]
+        return [assess(radiograph, sex, engine, one_hand=True, stated=stated, original=original)]
     hands = [_read_half(radiograph, half, sex, engine, stated) for half in halves]
     warning = difference(*hands)
     return [replace(hand, warnings=(*hand.warnings, *warning)) for hand in hands]

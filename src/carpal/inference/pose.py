@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from carpal.imaging.bands import Toned
 from carpal.imaging.preprocess import is_inverted, stretch
 from carpal.model.mean_hand import MEAN_HAND
 
@@ -134,13 +135,13 @@ def is_hand(pose: Pose, long_side: int) -> bool:
     return pose.error < STRANGE and pose.radius / long_side > LEAST_SIZE
 
 
-def tilt(source_HW: NDArray[Any], shape: tuple[int, ...]) -> tuple[NDArray[np.float32], Similarity]:
+def tilt(source: Toned, shape: tuple[int, ...]) -> tuple[NDArray[np.float32], Similarity]:
     """The whole prepared picture of `shape`, turned by 45 degrees anticlockwise, and the map of its pixels back."""
     height, width = shape
     side = max(shape)
     factor = complex((height + width) / np.sqrt(2) / side * np.exp(1j * np.pi / 4))
     place = Similarity(factor, (width + 1j * height) / 2 - factor * (1 + 1j) * side / 2)
-    return resample(source_HW, shape, place, (side, side)), place
+    return resample(source, shape, place, (side, side)), place
 
 
 def canvas(long_side: int) -> tuple[int, int]:
@@ -149,17 +150,17 @@ def canvas(long_side: int) -> tuple[int, int]:
 
 
 def resample(
-    source_HW: NDArray[Any], shape: tuple[int, ...], place: Similarity, size: tuple[int, int] | None = None
+    source: Toned, shape: tuple[int, ...], place: Similarity, size: tuple[int, int] | None = None
 ) -> NDArray[np.float32]:
     """The picture of `size` whose pixels `place` maps into the prepared picture of `shape`; grey 0..255, bones bright.
 
-    `source_HW` is the radiograph: its original pixels, or the prepared picture. Polarity and contrast are measured anew
+    `source` is the radiograph: its original pixels, or the prepared picture. Polarity and contrast are measured anew
     on what the picture shows, so that frames around the hand no longer set them; beyond the radiograph it is black.
     `size` is `canvas(max(shape))` by default.
     """
     enlarged = min(max(1 / abs(place.factor), 1 / LARGEST), LARGEST)
     height, width = (max(1, round(side * enlarged)) for side in shape)
-    resized = Image.fromarray(source_HW.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(source.resize((width, height)))
     grow_y, grow_x = height / shape[0], width / shape[1]
     a, b = place.factor.real, place.factor.imag
     across = (grow_x * a, -grow_x * b, grow_x * place.offset.real)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.imaging.levels import cut
+from carpal.imaging.bands import Toned
+from carpal.imaging.original import Source, as_original
 from carpal.imaging.preprocess import Prepared
 from carpal.inference import pose
 from carpal.inference.engine import Engine, Reading
@@ -68,7 +69,7 @@ def read_views(
     pixels_HW: NDArray[Any],
     male: bool,
     boxes_R4: Boxes | None = None,
-    original_HW: NDArray[Any] | None = None,
+    original_HW: Source | None = None,
     as_it_came: bool = False,
 ) -> tuple[Reading, Stand]:
     """Reads a prepared image; boxes, given and found, are in its own pixels. `Stand` says which picture was read.
@@ -86,18 +87,18 @@ def read_views(
 
 
 def settle(
-    engine: Engine, pixels_HW: NDArray[Any], male: bool, source_HW: NDArray[Any] | None = None
+    engine: Engine, pixels_HW: NDArray[Any], male: bool, original_HW: Source | None = None
 ) -> tuple[Reading, Stand]:
     """The picture to read and its reading, boxes in that picture's pixels: the surest turn, then the pose.
 
     The pose, too, comes from a picture and its mirror image: from one of them alone it would lie half a pixel off in
     the other, and half a pixel can move an age by a month (docs/log.md).
     """
-    source_HW = pixels_HW if source_HW is None else cut(source_HW)
+    source = Toned(pixels_HW) if original_HW is None else as_original(original_HW).cut
     first, turns = read_upright(engine, pixels_HW, male)
     as_it_came = best = first, Stand(pixels_HW, turns)
     if surety(first) < SURE:
-        tilted_HW, place = pose.tilt(source_HW, pixels_HW.shape)
+        tilted_HW, place = pose.tilt(source, pixels_HW.shape)
         reading, turns = read_upright(engine, tilted_HW, male)
         best = max([best, (reading, Stand(tilted_HW, turns, place))], key=lambda each: surety(each[0]))
     if surety(best[0]) < DOUBTFUL:
@@ -107,7 +108,7 @@ def settle(
         if found is None:
             break
         place = pose.to_reading(found, max(pixels_HW.shape))
-        again = Stand(pose.resample(source_HW, pixels_HW.shape, place), 0, place, found)
+        again = Stand(pose.resample(source, pixels_HW.shape, place), 0, place, found)
         best = read_both(engine, again.picture_HW, male), again
     return best
 
@@ -125,12 +126,13 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
 
 
 def bring(
-    engine: Engine, original_HW: NDArray[Any], prepared: Prepared, points_R3: NDArray[np.float32]
+    engine: Engine, original_HW: Source, prepared: Prepared, points_R3: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The picture that would be read and the points (x, y, v) on it: what training learns ages from.
 
     The hand is found at the network's size; the picture has the prepared one's.
     """
+    original_HW = as_original(original_HW)
     shrink = engine.long_side / max(prepared.grey_HW.shape)
     seen_HW = prepared.grey_HW
     if shrink != 1:
@@ -143,10 +145,10 @@ def bring(
 
 
 def take(
-    original_HW: NDArray[Any], prepared: Prepared, place: Similarity, points_R3: NDArray[np.float32]
+    original_HW: Source, prepared: Prepared, place: Similarity, points_R3: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The picture whose pixels `place` maps into the prepared one, and the points (x, y, v) on it."""
-    picture_HW = pose.resample(cut(original_HW), prepared.grey_HW.shape, place)
+    picture_HW = pose.resample(as_original(original_HW).cut, prepared.grey_HW.shape, place)
     middle_R = place.inverse().points(points_R3[:, 0] + 1j * points_R3[:, 1])
     height, width = picture_HW.shape
     inside_R = (middle_R.real >= 0) & (middle_R.imag >= 0) & (middle_R.real <= width) & (middle_R.imag <= height)

@@ -34,20 +34,21 @@ def read_both(
     engine: Engine, pixels_HW: NDArray[Any], male: bool, turns: int = 0, boxes_R4: Boxes | None = None
 ) -> Reading:
     """The mean of a picture and its mirror image; boxes, given and found, are in pixels of `pixels_HW`."""
-    first, second = (read_view(engine, pixels_HW, male, turns, mirrored, boxes_R4) for mirrored in (False, True))
+    soft_HW = soften(pixels_HW)
+    first, second = (read_view(engine, soft_HW, male, turns, mirrored, boxes_R4) for mirrored in (False, True))
     return average(first, second)
 
 
 def read_view(
     engine: Engine,
-    pixels_HW: NDArray[Any],
+    soft_HW: NDArray[Any],
     male: bool,
     turns: int = 0,
     mirrored: bool = False,
     boxes_R4: Boxes | None = None,
 ) -> Reading:
-    """Reads `pixels_HW` after quarter turns and a mirroring; boxes, given and found, are in pixels of `pixels_HW`."""
-    upright_HW = np.rot90(soften(pixels_HW), turns)
+    """Reads `soft_HW` after quarter turns and a mirroring; boxes, given and found, are in pixels of `soft_HW`."""
+    upright_HW = np.rot90(soft_HW, turns)
     padded_HW, (left, top) = pad(upright_HW[:, ::-1] if mirrored else upright_HW)
     offset_4 = np.array([left, top, left, top], np.float32)
     height, width = upright_HW.shape
@@ -60,7 +61,7 @@ def read_view(
         return reading
     found_R4 = reading.boxes_R4 - offset_4
     found_R4 = mirror_boxes(found_R4, width) if mirrored else found_R4
-    return reading._replace(boxes_R4=turn_boxes(found_R4, turns, *pixels_HW.shape))
+    return reading._replace(boxes_R4=turn_boxes(found_R4, turns, *soft_HW.shape))
 
 
 def surety(reading: Reading) -> float:

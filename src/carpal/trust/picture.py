@@ -7,13 +7,14 @@ polarity and contrast do not count; only `levels` looks at the grey values as th
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.imaging.preprocess import is_inverted, stretch
+from carpal.imaging.levels import different
+from carpal.imaging.original import Source, as_original
 
 SIDE: Final = 128
 DARK, BRIGHT = 40, 170
@@ -46,20 +47,17 @@ class Picture:
         return asdict(self)
 
 
-def measure(pixels_HW: NDArray[Any]) -> Picture:
+def measure(source: Source) -> Picture:
     """The numbers of a grey picture of any size and depth."""
-    low, high = np.percentile(pixels_HW, [1, 99])
-    inside = pixels_HW[(pixels_HW >= low) & (pixels_HW <= high)]
-    grey = Image.fromarray(stretch(pixels_HW, is_inverted(pixels_HW)))
-    grey.thumbnail((SIDE, SIDE), Image.Resampling.BILINEAR)
-    grey_HW = np.asarray(grey, np.float64)
+    original = as_original(source)
+    grey_HW = original.bright.thumbnail(SIDE, Image.Resampling.BILINEAR).astype(np.float64)
     slope_HW = np.hypot(*np.gradient(grey_HW))
     steps = [np.abs(np.diff(grey_HW, axis=axis)).mean() for axis in (0, 1)]
     rim = max(1, grey_HW.shape[1] // 20)
     edge = np.concatenate([grey_HW[:, :rim], grey_HW[:, -rim:]], axis=1)
     return Picture(
-        long_side=float(max(pixels_HW.shape)),
-        levels=float(len(np.unique(inside))),
+        long_side=float(max(original.pixels_HW.shape)),
+        levels=float(different(original.pixels_HW, original.counts_L)),
         air=float((grey_HW < DARK).mean()),
         bone=float((grey_HW > BRIGHT).mean()),
         edge_air=float((edge < DARK).mean()),

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from carpal.imaging.original import Original
 from carpal.imaging.raster import IN_COLOUR
 from carpal.trust import shape
 from carpal.trust.limits import Limits
@@ -85,11 +86,11 @@ def _without_age(one: Assessment) -> Assessment:
     return Assessment(one.image, one.sex, None, (), one.model, refused=refused, side_in_image=side)
 
 
-def check_picture(radiograph: Radiograph, limits: Limits) -> Refusal | None:
-    """too-small, too-dark, not-a-radiograph."""
+def check_picture(radiograph: Radiograph, limits: Limits, original: Original | None = None) -> Refusal | None:
+    """too-small, too-dark, not-a-radiograph. `original` holds the radiograph's pixels where it is there already."""
     if IN_COLOUR in radiograph.warnings:
         return refuse("not-a-radiograph", radiograph.source, "most of it is coloured")
-    picture = measure(radiograph.pixels_HW)
+    picture = measure(original or radiograph.pixels_HW)
     code, got = judge_picture(picture, limits)
     return refuse(code, radiograph.source, got) if code else None
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.imaging.preprocess import is_inverted, stretch
+from carpal.imaging.original import Original, Source, as_original
 
 SIDE: Final = 160
 MARGIN: Final = 0.35
@@ -46,10 +46,11 @@ class Half:
         return pixels_HW[self.top : self.bottom, self.left : self.right]
 
 
-def split(pixels_HW: NDArray[Any]) -> tuple[Half, Half] | None:
+def split(source: Source) -> tuple[Half, Half] | None:
     """The two halves, cut in the valley; None where the picture does not clearly hold two hands."""
-    height, width = pixels_HW.shape
-    grey_HW = _small(pixels_HW)
+    original = as_original(source)
+    height, width = original.pixels_HW.shape
+    grey_HW = _small(original)
     if (share := find_valley(grey_HW)) is not None and _hand_shaped(share * width, width, height):
         cut = round(share * width)
         return Half("left", 0, 0, cut, height), Half("right", cut, 0, width, height)
@@ -81,11 +82,9 @@ def _hand_shaped(cut: float, length: float, across: float, stacked: bool = False
     return all(NARROWEST <= (1 / side if stacked else side) <= WIDEST for side in sides)
 
 
-def _small(pixels_HW: NDArray[Any]) -> NDArray[np.float32]:
+def _small(original: Original) -> NDArray[np.float32]:
     """A stretched copy of at most 160 pixels, without its rim above and below, bones bright."""
-    grey = Image.fromarray(stretch(pixels_HW, is_inverted(pixels_HW)))
-    grey.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
-    grey_HW = np.asarray(grey, np.float32)
+    grey_HW = original.bright.thumbnail(SIDE, Image.Resampling.BOX)
     rim = round(RIM * min(grey_HW.shape))
     kept_HW = grey_HW.copy()
     for edge in (np.s_[:rim], np.s_[len(grey_HW) - rim :], np.s_[:, :rim], np.s_[:, grey_HW.shape[1] - rim :]):
