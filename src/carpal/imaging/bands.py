@@ -1,7 +1,8 @@
 """Pictures as float32 and made smaller, a band of rows at a time: the same bytes as at once, in a cache's memory.
 
 A radiograph of 5 megapixels is 20 MB as float32; to write and read them several times takes longer than the arithmetic.
-Pillow resizes rows first and columns then, and reduces by blocks: both can be done in bands.
+Pillow resizes rows first and columns then, and reduces by blocks: both can be done in bands. Pillow 13 takes the columns
+of tall pictures first, older ones do not, and that rounds otherwise; here it is rows first with all of them.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Toned(NamedTuple):
         return self.tone(self.pixels_HW)
 
     def resize(self, size: tuple[int, int]) -> NDArray[np.float32]:
-        """The toned picture at `size` (width, height), as Pillow's BILINEAR makes it."""
+        """The toned picture at `size` (width, height), as Pillow's BILINEAR makes it, rows first."""
         width, _ = size
         rows = [band.resize((width, band.height), Method.BILINEAR) for band in self._bands()]
         return np.asarray(_joined(rows).resize(size, Method.BILINEAR))

@@ -174,6 +174,8 @@ def resample(
     inside_HW = np.isfinite(turned_HW)
     if inside_HW.mean() < LEAST_INSIDE:
         return np.zeros((rows, columns), np.float32)
+    if inside_HW.all():
+        return stretch(turned_HW, is_inverted(turned_HW))
     whole_HW = np.where(inside_HW, turned_HW, np.median(turned_HW[inside_HW]))
     grey_HW = stretch(whole_HW, is_inverted(whole_HW))
     return np.where(inside_HW, grey_HW, np.float32(0))
