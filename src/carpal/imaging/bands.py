@@ -1,8 +1,8 @@
 """Pictures as float32 and made smaller, a band of rows at a time: the same bytes as at once, in a cache's memory.
 
 A radiograph of 5 megapixels is 20 MB as float32; to write and read them several times takes longer than the arithmetic.
-Pillow resizes rows first and columns then, and reduces by blocks: both can be done in bands. Pillow 13 takes the columns
-of tall pictures first, older ones do not, and that rounds otherwise; here it is rows first with all of them.
+Pillow resizes rows first and columns then, and reduces by blocks: both can be done in bands. Pillow 13 takes the
+columns of tall pictures first, older ones do not, and that rounds otherwise; here it is rows first with all of them.
 """
 
 from __future__ import annotations
