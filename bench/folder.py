@@ -106,7 +106,7 @@ def measure(
 def read(
     hands: Path, out: Path, engine: Engine, workers: int, memory: dict[int, float], links: int, stop: int | None = None
 ) -> dict[str, float]:
-    """Reads what has no result yet, or `stop` images; how long it took to find where to go on and to the first result."""
+    """Reads what has no result yet, or `stop` images; says how long it took to take stock, and to the first result."""
     start = time.monotonic()
     took: dict[str, float] = {}
     with ResultLines(out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as lines:
