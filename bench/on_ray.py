@@ -50,6 +50,8 @@ def measure(folder: Path, images: list[int], workers: int, precision: str) -> di
             seconds[way].append(assess(hands, folder / f"{way}{number}.jsonl", more))
     found: dict[str, Any] = {"images": images, "workers": workers, "precision": precision, "seconds": seconds}
     for way, (few, many) in seconds.items():
+        if many <= few:
+            raise SystemExit(f"{seconds}: the larger folder took no longer - the machine is too busy, try again")
         rate = (images[1] - images[0]) / (many - few)
         found[way] = {"images_a_second": round(rate, 2), "start_s": round(few - images[0] / rate, 1)}
     found["ray_over_threads"] = round(found["ray"]["images_a_second"] / found["threads"]["images_a_second"], 2)

@@ -1,6 +1,6 @@
 """Where the time of a training step goes, and how much of the machine's arithmetic it uses. Runs on a GPU or on CPUs.
 
-    python bench/training.py alanet --data STORE … [--set section.field=value …] [--steps 20] [--compile] [--out DIR]
+    python bench/training.py alanet --data STORE … [--set section.field=value …] [--steps 20] [--out DIR]
 
 Times each part of a step alone, with the device idle before and after it, and then whole steps as `carpal train` takes
 them (examples read ahead, nothing waited for). Writes training.json and training.md. The peak is that of a large matrix
@@ -34,27 +34,25 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", required=True)
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--compile", action="store_true", help="the trunk through torch.compile")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     arguments = parser.parse_args()
     run = recipes.get(arguments.recipe)
     run = config.override(replace(run, data=replace(run.data, stores=tuple(arguments.data))), arguments.settings)
-    result = measure(run, arguments.steps, arguments.compile)
+    result = measure(run, arguments.steps)
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "training.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     (arguments.out / "training.md").write_text(table(result), encoding="utf-8")
     print(table(result))
 
 
-def measure(run: config.Run, steps: int, compiled: bool) -> dict[str, Any]:
+def measure(run: config.Run, steps: int) -> dict[str, Any]:
     """Milliseconds of the parts and of whole steps, images and FLOP a second, the peak, the hours of the paper."""
     world = distributed.join()
     torch.manual_seed(run.seed)
     mixture = loop.open_mixture(run)
     model: Any = systems.build(run, mixture).to(world.device).to(memory_format=torch.channels_last)
-    if compiled:
-        model.trunk = torch.compile(model.trunk)
     optimiser = systems.build_optimiser(run, model)
+    systems.compile_trunk(run, model)
     read = partial(loop.micro_batches, run, mixture, world)
     started = time.perf_counter()
     for step in range(5):
@@ -63,18 +61,19 @@ def measure(run: config.Run, steps: int, compiled: bool) -> dict[str, Any]:
     parts: dict[str, float] = {}
     for step in range(steps):
         _step_in_parts(run, model, optimiser, partial(read, step), world, parts)
-    started = time.perf_counter()
+    started, cpu = time.perf_counter(), time.process_time()
     for step, batches in zip(range(steps), loop.ahead(read, range(steps)), strict=True):
         loop.train_step(run, step, model, optimiser, batches, world)
     _wait(world)
-    whole = (time.perf_counter() - started) / steps
+    whole, cpu = (time.perf_counter() - started) / steps, (time.process_time() - cpu) / steps
     flop, peak = _flop(run, model, read(0), world), _peak(world)
     rate = run.optim.batch / whole
     return {
-        "recipe": run.name, "long_side": run.model.long_side, "batch": run.optim.batch, "compiled": compiled,
+        "recipe": run.name, "long_side": run.model.long_side, "batch": run.optim.batch, "compile": run.optim.compile,
         "device": loop.provenance.device_name(world.device), "torch": torch.__version__, "steps": steps,
         "first_steps_s": first, "parts_ms": {name: 1000 * seconds / steps for name, seconds in parts.items()},
-        "step_ms": 1000 * whole, "images_per_s": rate, "gflop_per_image": flop / run.optim.batch / 1e9,
+        "step_ms": 1000 * whole, "step_cpu_ms": 1000 * cpu, "images_per_s": rate,
+        "gflop_per_image": flop / run.optim.batch / 1e9,
         "tflops": flop / whole / 1e12, "peak_tflops": peak / 1e12, "utilisation": flop / whole / peak,
         "paper_hours": PAPER_STEPS * PAPER_BATCH / rate / 3600,
     }  # fmt: skip
@@ -147,14 +146,16 @@ def _wait(world: World) -> None:
 
 def table(result: dict[str, Any]) -> str:
     """The result as Markdown."""
+    how = f"trunk compiled, {result['compile']}" if result["compile"] else "eager"
     lines = [
         f"{result['device']}, torch {result['torch']}, {result['recipe']} at {result['long_side']} pixels, batch "
-        f"{result['batch']}, {'compiled trunk' if result['compiled'] else 'eager'}, {result['steps']} steps:",
+        f"{result['batch']}, {how}, {result['steps']} steps:",
         "",
         "| part, each waited for | ms a step |",
         "|---|---:|",
         *(f"| {name} | {ms:.1f} |" for name, ms in result["parts_ms"].items()),
         f"| **a whole step, nothing waited for** | **{result['step_ms']:.1f}** |",
+        f"| the same in seconds of the processor | {result['step_cpu_ms']:.1f} |",
         "",
         f"{result['images_per_s']:.0f} images a second, {result['gflop_per_image']:.1f} GFLOP an image, "
         f"{result['tflops']:.1f} of {result['peak_tflops']:.1f} TFLOP/s ({100 * result['utilisation']:.0f} %); "

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from carpal.baselines.protocol import SystemConfig
 from carpal.errors import ConfigError
@@ -53,6 +53,10 @@ class Augment:
     """Largest standard deviation of Gaussian noise, in grey levels."""
 
 
+COMPILE: Final = ("", "default", "reduce-overhead")
+"""What `optim.compile` may be."""
+
+
 @dataclass(frozen=True)
 class Optim:
     """The optimiser: Adam, as in the paper; `weight_decay` above 0 makes it AdamW."""
@@ -71,6 +75,8 @@ class Optim:
     """Use the batch norms' running statistics in training, too."""
     freeze_stages: int = 0
     """Leave the first stages of the trunk as they started: 1 is conv1 and layer1, 2 also layer2, … 4 all of it."""
+    compile: str = ""
+    """torch.compile for the trunk: "default", or "reduce-overhead", which replays it as CUDA graphs; "" is eager."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,7 @@ class Run:
             "optim.lr": (self.optim.lr > 0, self.optim.lr, "above 0"),
             "optim.micro_batch": (self.optim.micro_batch >= 0, self.optim.micro_batch, "0 or more"),
             "optim.freeze_stages": (0 <= self.optim.freeze_stages <= 4, self.optim.freeze_stages, "from 0 to 4"),
+            "optim.compile": (self.optim.compile in COMPILE, self.optim.compile or '""', f"one of {COMPILE}"),
             "optim.trunk_lr": (self.optim.trunk_lr >= 0, self.optim.trunk_lr, "0 or more"),
             "optim.weight_decay": (self.optim.weight_decay >= 0, self.optim.weight_decay, "0 or more"),
             "optim.clip": (self.optim.clip >= 0, self.optim.clip, "0 or more"),

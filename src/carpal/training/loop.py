@@ -39,6 +39,7 @@ def train(run: Run, out: Path) -> Path:
     model = build(run, mixture).to(world.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(run, model)
+    systems.compile_trunk(run, model)
     out.mkdir(parents=True, exist_ok=True)
     done = checkpoint.resume(out, model, optimiser, run)
     if not done and systems.is_folded(run):

@@ -135,6 +135,16 @@ def set_mode(run: Run, model: Network) -> None:
         module.eval()
 
 
+def compile_trunk(run: Run, model: Network) -> None:
+    """Hands the trunk to torch.compile where `optim.compile` asks for it; names and values of its tensors stay."""
+    if not run.optim.compile:
+        return
+    trunk = trunk_of(model)
+    if trunk is None:
+        raise ConfigError(f"optim.compile is {run.optim.compile}; {run.name} has no ResNet-50, so it must be empty.")
+    trunk.compile(mode=run.optim.compile)
+
+
 def frozen_stages(run: Run, model: Network) -> list[torch.nn.Module]:
     """The parts of the trunk that `optim.freeze_stages` leaves alone."""
     trunk, stages = trunk_of(model), run.optim.freeze_stages
