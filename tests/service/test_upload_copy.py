@@ -41,6 +41,16 @@ def test_a_stream_is_copied_in_pieces_wherever_it_stands(studies: Studies, png: 
     assert list(studies.jobs.spool.partial.iterdir()) == []
 
 
+def test_what_is_assessed_at_once_goes_the_same_way_and_is_not_kept(studies: Studies, png: bytes) -> None:
+    stream = Pieces(png)
+    stream.seek(7)
+    (result,) = studies.read_now(stream, "hand.png", "male")
+    assert result.months == pytest.approx(120)
+    with pytest.raises(UnreadableImage):
+        studies.read_now(Pieces(b"no radiograph"), "a.txt", None)
+    assert list(studies.jobs.spool.partial.iterdir()) == list(studies.uploads.iterdir()) == []
+
+
 def test_what_is_no_radiograph_leaves_nothing(studies: Studies) -> None:
     with pytest.raises(UnreadableImage):
         studies.receive(Pieces(b"no radiograph"), "a.txt", Facts(), "anna")
@@ -48,15 +58,21 @@ def test_what_is_no_radiograph_leaves_nothing(studies: Studies) -> None:
     assert studies.readings.studies() == []
 
 
+@pytest.mark.parametrize(("path", "field"), [("/api/v1/assess", "file"), ("/api/v1/jobs", "files")])
 def test_a_full_disk_is_told_and_leaves_nothing(
-    build: Callable[..., TestClient], png: bytes, problem: Callable[..., bool], monkeypatch: pytest.MonkeyPatch
+    build: Callable[..., TestClient],
+    png: bytes,
+    problem: Callable[..., bool],
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    field: str,
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     client = build()
     monkeypatch.setattr("carpal.service.spool.shutil.copyfileobj", full)
-    answer = client.post("/api/v1/jobs", files={"files": ("Doe.png", png)}, data={"sex": "male"})
+    answer = client.post(path, files={field: ("Doe.png", png)}, data={"sex": "male"})
     assert problem(answer, 507, "out-of-resources")
     assert "No space left" in answer.json()["error"]
     spool = client.app.app.state.desk.studies.jobs.spool  # type: ignore[attr-defined]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Final
 
+import anyio
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -12,11 +13,13 @@ from carpal.service.api import Problem
 from carpal.service.auth import LOCAL, Role, Tokens, User
 from carpal.service.readings import Study
 from carpal.service.settings import Settings
-from carpal.service.studies import Studies
+from carpal.service.studies import AT_ONCE, Studies
 
 SESSION: Final = "carpal_session"
 FORM: Final = "carpal_form"
 """Cookies: a session, and the random value that form tokens are bound to."""
+
+READERS: Final = AT_ONCE + 2
 
 bearer = HTTPBearer(auto_error=False, description="A token that `carpal serve --add-token NAME` printed")
 
@@ -28,6 +31,8 @@ class Desk:
     studies: Studies
     tokens: Tokens
     settings: Settings
+    readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS), compare=False)
+    """Threads of POST /assess: those that the network serves, and two that decode meanwhile."""
 
 
 def desk_of(request: Request) -> Desk:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import tempfile
+import threading
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
@@ -20,6 +23,7 @@ import carpal
 from carpal.errors import CarpalError, ConfigError
 from carpal.growth.reference import find_reference
 from carpal.inference.engine import Engine
+from carpal.optional import need
 from carpal.service import logs, pages, rest
 from carpal.service.access import Desk
 from carpal.service.api import problem_of
@@ -97,6 +101,7 @@ def serve(settings: Settings, engine: Engine, site: Site | None = None) -> None:
     logs.silence_libraries()
     warnings.simplefilter("ignore")  # in all threads: what decoders warn of quotes the patient's values
     tempfile.tempdir = str((settings.data / "partial").resolve())  # the form parser spools uploads there
+    threading.Thread(target=warm_up, args=(engine,), name="warm-up", daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     uvicorn.run(
         app,
@@ -110,3 +115,14 @@ def serve(settings: Settings, engine: Engine, site: Site | None = None) -> None:
         h11_max_incomplete_event_size=32 * 1024,
         timeout_graceful_shutdown=30,
     )
+
+
+def warm_up(engine: Engine) -> None:
+    """What the first radiograph would wait for, while its reader opens the page: a first run, and the DICOM reader.
+
+    What fails here fails again, with its own message, when a radiograph comes.
+    """
+    with contextlib.suppress(Exception):
+        engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
+        for module in ("carpal.imaging.dicom", "pydicom.pixels"):
+            need(module, feature="Reading DICOM", extra="dicom")

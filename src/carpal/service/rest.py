@@ -77,11 +77,11 @@ async def assess(
     sex: Annotated[StatedSex | None, Form(description=SEX)] = None,
 ) -> AssessmentOut:
     """Reads one radiograph while you wait. Nothing is kept."""
-    data = await file.read()
+    read, name, seconds = desk.studies.read_now, file.filename or "", desk.settings.assess_timeout
     try:
-        with anyio.fail_after(desk.settings.assess_timeout):
+        with anyio.fail_after(seconds):
             results = await anyio.to_thread.run_sync(
-                desk.studies.read_now, data, file.filename or "", sex, abandon_on_cancel=True
+                read, file.file, name, sex, seconds, abandon_on_cancel=True, limiter=desk.readers
             )
     except TimeoutError:
         raise Problem(504, "The radiograph was not read in time. Queue it with POST /api/v1/jobs") from None

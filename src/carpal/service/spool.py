@@ -71,8 +71,11 @@ class Spool:
         return sha256
 
     @contextmanager
-    def copied(self, content: BinaryIO) -> Iterator[Path]:
-        """A stream's bytes as a file in `partial`, on the disk; it goes at the end, unless `move` has taken it."""
+    def copied(self, content: BinaryIO, durable: bool = True) -> Iterator[Path]:
+        """A stream's bytes as a file in `partial`; it goes at the end, unless `move` has taken it.
+
+        `durable`: on the disk when this returns, so that it survives a power cut.
+        """
         content.seek(0, os.SEEK_END)
         self.need(content.tell())
         content.seek(0)
@@ -83,7 +86,8 @@ class Spool:
             with _full_is_ours(self.folder), os.fdopen(handle, "wb") as file:
                 shutil.copyfileobj(content, file, CHUNK)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             yield path
         finally:
             path.unlink(missing_ok=True)

@@ -32,6 +32,7 @@ from carpal.service.jobs import Job, Jobs, Limits, State
 from carpal.service.patient import patient_of
 from carpal.service.readings import Correction, Decision, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, renamed, to_plain
+from carpal.service.turns import Turns
 from carpal.trust.refusal import of_stated_age
 from carpal.trust.site import Site, calibrated
 from carpal.types import Assessment, BothSexes, Interval, Radiograph, Result, Sex
@@ -82,7 +83,7 @@ class Studies:
         self.readings = Readings(folder / "readings.sqlite")
         self.jobs = Jobs(folder, Limits(min_free=256 * 2**20, first_delay=5))
         self.engine = engine
-        self._reading, self._wake = threading.BoundedSemaphore(AT_ONCE), threading.Event()
+        self._turns, self._wake = Turns(AT_ONCE), threading.Event()
         self._radiographs: OrderedDict[str, Radiograph] = OrderedDict()
         self._cache_lock = threading.Lock()
         self._stop = threading.Event()
@@ -189,7 +190,7 @@ class Studies:
         for name, box in boxes.items():
             boxes_R4[INDEX[name]] = box
         check_boxes(boxes_R4, radiograph.pixels_HW.shape)
-        with self._reading:
+        with self._turns.turn():
             assessment = assess(radiograph, Sex(study.sex), self.engine, boxes_R4)
         assessment = self.site.apply(assessment) if self.site else assessment
         note = f"regions put right by hand: {', '.join(name for name in REGIONS if name in boxes)}"
@@ -260,16 +261,21 @@ class Studies:
                 return one.interval if abs(one.months - months) < ROUNDING else None
         return None
 
-    def read_now(self, data: bytes, file: str, sex: str | None) -> list[Result]:
-        """Reads a radiograph without keeping anything: one result for each hand. Raises CarpalError."""
-        radiograph = read_radiograph(data, NAME)
+    def read_now(self, content: BinaryIO, file: str, sex: str | None, patience: float | None = None) -> list[Result]:
+        """Reads a radiograph without keeping anything: one result for each hand.
+
+        Raises CarpalError, and TimeoutError where the network is not free within `patience` seconds.
+        `content` goes through a file as an upload does, so it is in memory only while it is decoded.
+        """
+        with self.jobs.spool.copied(content, durable=False) as path:
+            radiograph = read_radiograph(path, NAME)
         chosen = None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex))
-        read = self._ask(radiograph, chosen)
+        read = self._ask(radiograph, chosen, patience)
         return [renamed(compared(result, radiograph.age_months, self.table), file) for result in read]
 
-    def _ask(self, radiograph: Radiograph, sex: Sex | None) -> list[Result]:
-        """The engine's answer for each hand, calibrated; both ages where the sex is None."""
-        with self._reading:
+    def _ask(self, radiograph: Radiograph, sex: Sex | None, patience: float | None = None) -> list[Result]:
+        """The engine's answer for each hand, calibrated; both ages where the sex is None. Raises TimeoutError."""
+        with self._turns.turn(patience):
             read = read_hands(radiograph, sex, self.engine)
         return [calibrated(result, self.site) for result in read]
 

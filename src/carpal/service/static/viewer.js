@@ -335,13 +335,13 @@ document.getElementById("regions")?.addEventListener("click", (event) => {
 });
 new ResizeObserver(redraw).observe(stage);
 
-// While the study waits or is read, ask twice a second and load the page again at the end.
-async function wait() {
+// While the study waits or is read, ask at first often, then twice a second, and load the page again at the end.
+async function wait(pause) {
   const answer = await fetch(`/api/v1/jobs/${study.dataset.study}`);
   const state = answer.ok ? (await answer.json()).state : study.dataset.state;
   if (!["queued", "reading"].includes(state)) location.reload();
-  else setTimeout(wait, 500);
+  else setTimeout(wait, pause, Math.min(1.3 * pause, 500));
 }
-if (["queued", "reading"].includes(study.dataset.state)) setTimeout(wait, 300);
+if (["queued", "reading"].includes(study.dataset.state)) setTimeout(wait, 100, 100);
 
 load();
