@@ -18,7 +18,6 @@ import json
 import os
 import platform
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from serving import SOURCES, served
 
 BOUNDARY = "carpal-bench"
 Ask = Callable[[], None]
@@ -50,28 +51,27 @@ def main() -> None:
 
 def compare(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
     """Alternates between both sides; returns what was seen."""
-    port = free_port()
-    serving = [sys.executable, "-m", "carpal", "serve", "--data", folder / "data", "--port", str(port)]
     same = [sys.executable, __file__, arguments.image, "--clients", str(arguments.clients), "--bare"]
-    server = subprocess.Popen([*serving, "--rate", "1000000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    reader = subprocess.Popen(same, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    environment = os.environ | {"PYTHONPATH": str(SOURCES)}
     times: dict[str, list[float]] = {"bare": [], "rest": []}
     cpu = dict.fromkeys(times, 0.0)
-    try:
-        clients = [client(port, arguments.image.read_bytes()) for _ in range(arguments.clients)]
-        loops(clients, 1.0)  # warm
-        tell(reader, 1.0)
-        for number in range(arguments.rounds):
-            print(f"round {number + 1}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
-            for side, process in (("bare", reader), ("rest", server)):
-                before = cpu_seconds(process.pid)
-                found = tell(reader, arguments.seconds) if side == "bare" else loops(clients, arguments.seconds)
-                times[side] += found
-                cpu[side] += cpu_seconds(process.pid) - before
-    finally:
-        for process in (server, reader):
-            process.terminate()
-            process.wait()
+    with (
+        served(folder, ["--rate", "1000000"]) as server,
+        subprocess.Popen(same, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as reader,
+    ):
+        try:
+            clients = [client(server.port, arguments.image.read_bytes()) for _ in range(arguments.clients)]
+            loops(clients, 1.0)  # warm
+            tell(reader, 1.0)
+            for number in range(arguments.rounds):
+                print(f"round {number + 1}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+                for side, pid in (("bare", reader.pid), ("rest", server.process.pid)):
+                    before = cpu_seconds(pid)
+                    found = tell(reader, arguments.seconds) if side == "bare" else loops(clients, arguments.seconds)
+                    times[side] += found
+                    cpu[side] += cpu_seconds(pid) - before
+        finally:
+            reader.terminate()
     p99 = {side: quantile(found, 0.99) for side, found in times.items()}
     return {
         "clients": arguments.clients,
@@ -126,7 +126,6 @@ def client(port: int, image: bytes) -> Ask:
     )
     headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    wait_for(port)
 
     def ask() -> None:
         try:
@@ -169,22 +168,6 @@ def cpu_seconds(pid: int) -> float:
 def quantile(found: list[float], share: float) -> float:
     """The smallest time that at least this share of all does not exceed."""
     return sorted(found)[min(int(share * len(found)), len(found) - 1)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(port: int) -> None:
-    """Until the service answers."""
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -12,15 +12,9 @@ is missing. Look at every picture before it is committed.
 from __future__ import annotations
 
 import argparse
-import http.client
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
+from serving import served
 
+LANGUAGE = ("--language", "en")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 CHILD = {"sex": "female", "birth_date": "2014-03-02", "patient_name": "Example, Jane", "patient_id": "EXAMPLE-1"}
 TODAY = {"study_date": "2024-09-01", "height_cm": "138"}
@@ -50,9 +46,9 @@ def main() -> None:
     if chromium is None:
         sys.exit("Debian's Chromium is needed and there is no `chromium` to run. Install it: apt-get install chromium")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as data, served(Path(data)) as address, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as data, served(Path(data), LANGUAGE) as server, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        take_all(browser, address, arguments.image, arguments.out)
+        take_all(browser, server.address, arguments.image, arguments.out)
         browser.close()
 
 
@@ -74,35 +70,6 @@ def take_all(browser: Browser, address: str, image: Path, out: Path) -> None:
     save(opened(browser, address, color_scheme="dark"), study, out / "page-dark.png")
     phone = {"width": 390, "height": 844}
     save(opened(browser, address, viewport=phone, has_touch=True, color_scheme="dark"), study, out / "phone.png")
-
-
-@contextmanager
-def served(data: Path) -> Iterator[str]:
-    """`carpal serve` over an empty folder; its address, once it reads."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    command = [sys.executable, "-m", "carpal", "serve", "--data", str(data), "--port", str(port), "--language", "en"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while not answers(port):
-            if server.poll() is not None:
-                sys.exit(f"`carpal serve` ended with {server.returncode}. Run it by hand to see why")
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def answers(port: int) -> bool:
-    """Whether the service says that it is well."""
-    try:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-        connection.request("GET", "/api/v1/health")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
 
 
 def opened(browser: Browser, address: str, **options: Any) -> Page:

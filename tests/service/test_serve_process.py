@@ -39,7 +39,7 @@ def test_from_start_to_an_age_on_the_page(service: Served, capsys: pytest.Captur
     )
     address = answer.json()["location"]
     job = service.wait(address.rpartition("/")[2])
-    seconds = time.monotonic() - service.started
+    seconds = time.monotonic() - service.server.started
     page = service.client.get(address, headers=HTML).text
     found = re.search(r'<p class="big">(\d+) years.*?<small>(\d+\.\d) months</small>', page)
     assert job["state"] == "done"
@@ -58,9 +58,11 @@ def test_what_arrives_waits_in_the_data_folder_and_goes(service: Served) -> None
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="hand.png"\r\n'
         b"Content-Type: image/png\r\n\r\n" + b"\x89PNG\r\n\x1a\n" + b"\0" * (3 * 2**20)
     )
-    head = f"POST /api/v1/assess HTTP/1.1\r\nHost: 127.0.0.1:{service.port}\r\nContent-Length: {2 * len(half)}\r\n"
-    place = str((service.data / "partial").resolve())
-    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
+    head = (
+        f"POST /api/v1/assess HTTP/1.1\r\nHost: 127.0.0.1:{service.server.port}\r\nContent-Length: {2 * len(half)}\r\n"
+    )
+    place = str((service.server.data / "partial").resolve())
+    with socket.create_connection(("127.0.0.1", service.server.port), timeout=60) as connection:
         connection.sendall(head.encode() + b"Content-Type: multipart/form-data; boundary=x\r\n\r\n" + half)
         end = time.monotonic() + 60
         while not (spooled := [path for path in open_files(service) if "(deleted)" in path]):
@@ -71,12 +73,12 @@ def test_what_arrives_waits_in_the_data_folder_and_goes(service: Served) -> None
     while any(path.startswith(place) for path in open_files(service)):
         assert time.monotonic() < end, "an upload that broke off stays"
         time.sleep(0.05)
-    assert list((service.data / "partial").iterdir()) == []
+    assert list((service.server.data / "partial").iterdir()) == []
 
 
 def open_files(service: Served) -> list[str]:
     found = []
-    for link in Path(f"/proc/{service.process.pid}/fd").iterdir():
+    for link in Path(f"/proc/{service.server.process.pid}/fd").iterdir():
         try:
             found.append(str(link.readlink()))
         except OSError:  # closed meanwhile
@@ -97,7 +99,7 @@ def test_nothing_of_a_patient_is_in_the_output(service: Served) -> None:
         service.wait(job)
         assert PLANTED in service.client.get(f"/studies/{job}", headers=HTML).text
         service.client.get(f"/api/v1/jobs/{job}/report.sr.dcm")
-    output = service.log.read_text()
+    output = service.server.log.read_text()
     assert "POST /api/v1/jobs 202" in output
     assert PLANTED not in output
 
