@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -14,14 +11,14 @@ from carpal.errors import GrowthError
 from carpal.growth.height import GROUPS, Factor, Group, adult_height, factors, group_of, percent
 from carpal.growth.rows import TABLES, read_rows
 from carpal.types import Interval, Sex
+from growth_kit import COLLECTED as COLLECTED_IN
+from growth_kit import SEX, frozen, is_collected
 
 CELLS = [(sex, group, cell) for sex in Sex for group in GROUPS for cell in factors(sex, group)]
 CHRONOLOGICAL = {"average": 0.0, "accelerated": -24.0, "delayed": 24.0}
 """What to add to the bone age to get a chronological age of a child in that group."""
-COLLECTED = (
-    Path(__file__).parents[2] / "shared" / "data" / "reference" / "bayley_pinneau_percent_mature_height.csv"
-)  # fmt: skip
-SEX = {"M": Sex.MALE, "F": Sex.FEMALE}
+COLLECTED = "bayley_pinneau_percent_mature_height.csv"
+FROZEN = frozen("bayley_pinneau.csv", "058e6797df6c93687745ee275827e860806cf1b5e81ff2dd7ec8c856cc50dbf9")
 ENDS = {
     (Sex.MALE, "average"): (47, 84, 69.5, 222, 100.0),
     (Sex.MALE, "accelerated"): (41, 84, 67.0, 204, 99.0),
@@ -46,15 +43,20 @@ def test_every_factor_is_applied_as_printed(sex: Sex, group: Group, cell: Factor
     assert child.cm == child.low == child.high == pytest.approx(170)
 
 
-@pytest.mark.skipif(not COLLECTED.is_file(), reason="the project's data folder is not beside this checkout")
-def test_the_table_is_the_collected_one_row_by_row() -> None:
-    with COLLECTED.open(encoding="utf-8") as file:
-        collected = [
-            (SEX[line["sex"]], line["maturity_group"],
-             Factor(float(line["skeletal_age_months"]), float(line["percent_of_mature_height"])))
-            for line in csv.DictReader(file)
-        ]  # fmt: skip
-    assert sorted(collected) == sorted(CELLS)
+@pytest.mark.parametrize("row", range(251))
+def test_every_row_is_the_frozen_one(row: int) -> None:
+    """Label, group, bone age and percentage, in the frozen order: none is missing, added, or changed by a digit."""
+    table, line = read_rows(TABLES / "bayley_pinneau.csv", ()), FROZEN[row]
+    assert len(table) == len(FROZEN) == 251
+    sex, group = SEX[line["sex"]], line["maturity_group"]
+    cell = Factor(float(line["skeletal_age_months"]), float(line["percent_of_mature_height"]))
+    assert (table[row]["sex"], table[row]["group"], table[row]["label"]) == (sex, group, line["skeletal_age_label"])
+    assert CELLS.count((sex, group, cell)) == 1
+
+
+@pytest.mark.skipif(not (COLLECTED_IN / COLLECTED).is_file(), reason="the project's data folder is not there")
+def test_the_frozen_table_is_the_collected_one() -> None:
+    assert is_collected(COLLECTED, FROZEN)
 
 
 @pytest.mark.parametrize(("sex", "group"), ENDS)

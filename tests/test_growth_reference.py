@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from pathlib import Path
 
@@ -14,10 +13,12 @@ from carpal.errors import ConfigError, GrowthError
 from carpal.growth.reference import DEFAULT, REFERENCES, Reference, Row, classify, read_reference, reference
 from carpal.growth.rows import TABLES, interpolate, read_rows
 from carpal.types import Sex
+from growth_kit import COLLECTED as COLLECTED_IN
+from growth_kit import SEX, frozen, is_collected
 
 ROWS = [(sex, row) for sex in Sex for row in REFERENCES[DEFAULT].curve(sex)]
-COLLECTED = Path(__file__).parents[2] / "shared" / "data" / "reference" / "gp_brush_variability.csv"
-SEX = {"M": Sex.MALE, "F": Sex.FEMALE}
+COLLECTED = "gp_brush_variability.csv"
+FROZEN = frozen("greulich_pyle_brush.csv", "3e01b3f5bb019873f7c794588b3fd09d1857012e8773fee1bc0da6808d0ff83e")
 
 
 @pytest.mark.parametrize(("sex", "row"), ROWS, ids=lambda value: str(value[0]) if isinstance(value, Row) else value)
@@ -28,15 +29,20 @@ def test_every_brush_row_is_reproduced_exactly(sex: Sex, row: Row) -> None:
     assert brush.z_score(sex, row.age, row.mean + 2 * row.sd) == pytest.approx(2)
 
 
-@pytest.mark.skipif(not COLLECTED.is_file(), reason="the project's data folder is not beside this checkout")
-def test_the_table_is_the_collected_one_row_by_row() -> None:
-    with COLLECTED.open(encoding="utf-8") as file:
-        collected = [
-            (SEX[line["sex"]], Row(float(line["chronological_age_months"]), float(line["mean_skeletal_age_months"]),
-                                   float(line["sd_months"])))
-            for line in csv.DictReader(file)
-        ]  # fmt: skip
-    assert sorted(collected) == sorted(ROWS)
+@pytest.mark.parametrize("row", range(47))
+def test_every_row_is_the_frozen_one(row: int) -> None:
+    """Age, mean and SD, in the frozen order: none is missing, added, or changed by a digit."""
+    table, line = read_rows(TABLES / "greulich_pyle_brush.csv", ()), FROZEN[row]
+    assert len(table) == len(FROZEN) == 47
+    numbers = [float(line[name]) for name in ("chronological_age_months", "mean_skeletal_age_months", "sd_months")]
+    assert table[row]["sex"] == SEX[line["sex"]]
+    assert ROWS.count((SEX[line["sex"]], Row(*numbers))) == 1
+    assert reference().expected(SEX[line["sex"]], numbers[0]) == tuple(numbers[1:])
+
+
+@pytest.mark.skipif(not (COLLECTED_IN / COLLECTED).is_file(), reason="the project's data folder is not there")
+def test_the_frozen_table_is_the_collected_one() -> None:
+    assert is_collected(COLLECTED, FROZEN)
 
 
 @pytest.mark.parametrize(
