@@ -92,7 +92,7 @@ def test_of_two_hands_one_is_signed(client: TestClient, two: Any, problem: Probl
     page = client.get(f"/studies/{two['id']}", headers=HTML).text
     assert f"Accepted: 10 years</strong>, {RIGHT}" in page
     text = text_of(client.get(f"{address}/report.pdf").content)[0]
-    assert f"Accepted: 10 years. {RIGHT}. signed by local" in text
+    assert f"Accepted: 10 years, {RIGHT}, signed by local" in text
     assert ",right,," in client.get("/api/v1/readings.csv").text
 
 

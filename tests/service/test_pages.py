@@ -130,7 +130,7 @@ def test_with_an_interval_velocity_and_height_have_their_error(client: TestClien
     job = queue(client, study_date="2020-01-01", **facts)
     page = client.get(f"/studies/{job['id']}", headers=HTML).text
     assert page.count('<circle class="earlier"') == 1
-    pace = r"Since the reading before: 0\.5 years of bone age a year \(95 % interval -?\d\.\d to \d\.\d\)"
+    pace = r"Since the reading before: 0\.5 years of bone age a year \(95 % interval \N{MINUS SIGN}\d\.\d to \d\.\d\)"
     assert re.search(pace, page)
     assert "90 % interval: 10 years \N{EN DASH} 12 years" in page
     height = r'class="big">\d{3} \N{EN DASH} \d{3} cm</p>\s*<p class="source">From 140\.0 cm and .* Group: .* Pinneau'
@@ -229,7 +229,7 @@ def test_signing_on_the_page(client: TestClient, study: str) -> None:
     assert EVIL not in page
     identifier = study.rpartition("/")[2]
     text = PdfReader(io.BytesIO(client.get(f"/api/v1/jobs/{identifier}/report.pdf").content)).pages[0].extract_text()
-    assert "Adjusted: 9 years 6 months. signed by local" in text
+    assert "Adjusted: 9 years 6 months, signed by local" in text
     assert "The machine read: 120.0 months (abababababab)" in text.replace("\n", " ")
 
 

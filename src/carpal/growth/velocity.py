@@ -48,7 +48,8 @@ class Velocity:
     @property
     def label(self) -> str:
         """A sentence for people."""
-        measured = f"{self.rate:.2f} years of bone age a year (95 % interval {self.low:.2f} to {self.high:.2f})"
+        numbers = f"{self.rate:.2f} years of bone age a year (95 % interval {self.low:.2f} to {self.high:.2f})"
+        measured = numbers.replace("-", "\N{MINUS SIGN}")
         if self.inside_noise:
             return f"{measured}: the change lies inside the noise of the two readings"
         if self.pace == "not distinguishable":

@@ -44,7 +44,13 @@ def growth_chart(
         (words.gettext("chronological age, years"), words.gettext("bone age, years")),
     )
     chart.line("mean", [frame.at(age, mean) for age, mean, _ in reference])
-    chart.text("mean", frame.at(226, 14), words.gettext("line and band: mean ± 2 SD"), "end")
+    low = point[1] if interval is None else interval.low
+    delayed = any(age > 110 and bone < 34 for age, bone in [*earlier, point, (point[0], low)])
+    named = words.gettext("line and band: mean ± 2 SD")
+    if delayed:  # where the words stand otherwise
+        chart.text("mean", frame.at(4, 216), named)
+    else:
+        chart.text("mean", frame.at(226, 14), named, "end")
     if earlier:
         chart.line("earlier", [frame.at(*each) for each in [*earlier, point]])
         for each in earlier:

@@ -11,6 +11,7 @@ import io
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import carpal
@@ -22,11 +23,11 @@ from carpal.report.letters import BOLD, FONT, markup
 from carpal.report.sheet import ACCENT, INK, MARGIN, PAGE, SOFT, WIDTH, cells, fitted, paragraph, rule, text
 from carpal.report.sides import as_sex, for_sex, hand_name, spoken
 from carpal.report.summary import Summary, summarise
-from carpal.report.text import years
+from carpal.report.text import signed, years
 from carpal.types import Radiograph, Result, each_of, has_age
 
 PICTURE_WIDTH, PICTURE_HEIGHT = 268.0, 300.0
-LOWER: Final = 226.0
+LOWER: Final = 206.0
 """Height of the pictures on a page with two ages, which has more to say."""
 GAP: Final = 14.0
 ROW: Final = 12.2
@@ -127,7 +128,7 @@ def _head(canvas: Any, hand: Hand) -> float:
         left = MARGIN + (place % 3) * WIDTH / 3
         y = top - 36 - (place // 3) * 26
         text(canvas, left, y, name, FONT, 8, SOFT)
-        fitted(canvas, left, y - 11, value, WIDTH / 3 - 8, BOLD, 10)
+        fitted(canvas, left, y - 11, value, WIDTH / 3 - 8, BOLD, 10, smallest=7)
     rule(canvas, top - 94)
     return top - 94
 
@@ -162,7 +163,7 @@ def _judged(summary: Summary, words: Words) -> list[str]:
     lines = [summary.interval_note]
     if summary.score is not None:
         title = words.gettext("z-score")
-        lines.append(f"{title} {summary.score.z:+.1f}: {summary.verdict}")
+        lines.append(f"{title} {signed(summary.score.z)}: {summary.verdict}")
     return lines
 
 
@@ -297,12 +298,13 @@ def signature_text(signature: Signature, words: Words) -> str:
         "adjust": words.gettext("Adjusted"),
         "reject": words.gettext("Rejected"),
     }[signature.decision]
-    parts = [verdict if signature.months is None else f"{verdict}: {years(signature.months, words)}"]
-    if signature.hand:
-        parts.append(hand_name(signature.hand, words))
-    parts.append(
-        words.gettext("signed by %(reader)s on %(day)s") % {"reader": signature.reader, "day": signature.signed}
-    )
+    decided = verdict if signature.months is None else f"{verdict}: {years(signature.months, words)}"
+    who = words.gettext("signed by %(reader)s on %(day)s") % {
+        "reader": signature.reader,
+        "day": spoken_time(signature.signed),
+    }
+    hand = [hand_name(signature.hand, words)] if signature.hand else []
+    parts = [", ".join([*hand, who])]
     if signature.reason:
         parts.append(" ".join((words.gettext("Reason:"), signature.reason)))
     if signature.own_months is not None:
@@ -310,8 +312,16 @@ def signature_text(signature: Signature, words: Words) -> str:
     if signature.machine_months is not None:
         machine = f"{signature.machine_months:.1f}", words.gettext("months"), f"({signature.machine[:12]})"
         parts.append(" ".join((words.gettext("The machine read:"), *machine)))
-    first, *rest = (markup(part) for part in parts)
-    return f"<b>{first}</b>. " + ". ".join(rest) + "."
+    return f"<b>{markup(decided)}</b>, " + ". ".join(markup(part) for part in parts) + "."
+
+
+def spoken_time(moment: str) -> str:
+    """ "2026-11-27T21:08:41+00:00" -> "2026-11-27 21:08 UTC"; what is written in another way stays."""
+    try:
+        found = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    return moment if found.tzinfo is None else f"{found.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _foot(canvas: Any, hand: Hand) -> None:

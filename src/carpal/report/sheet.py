@@ -24,10 +24,20 @@ def text(
 
 
 def fitted(
-    canvas: Any, x: float, y: float, words: str, width: float, font: str, size: float, colour: str = INK
+    canvas: Any,
+    x: float,
+    y: float,
+    words: str,
+    width: float,
+    font: str,
+    size: float,
+    colour: str = INK,
+    smallest: float | None = None,
 ) -> None:
-    """One line, cut where it does not fit."""
+    """One line, in smaller letters down to `smallest`, and cut where it does not fit even so."""
     shown = words = letters.clean(words)
+    while smallest is not None and size > smallest and letters.width(words, font, size) > width:
+        size -= 0.5
     while shown and letters.width(shown, font, size) > width:
         shown = shown[:-1]
     text(canvas, x, y, shown if shown == words else f"{shown[:-1]}…", font, size, colour)

@@ -13,14 +13,14 @@ from typing import Final
 from carpal.anatomy import GROUPS, group_of
 from carpal.errors import GrowthError
 from carpal.growth.compare import compare
-from carpal.growth.height import AdultHeight, adult_height
+from carpal.growth.height import WITHIN, AdultHeight, adult_height
 from carpal.growth.reference import Reference, classify, reference
 from carpal.growth.velocity import Study, Velocity, standard_error, velocity
 from carpal.report import curves
 from carpal.report.chart import Chart
 from carpal.report.child import Child
 from carpal.report.language import Words
-from carpal.report.text import years
+from carpal.report.text import signed, years
 from carpal.types import Assessment
 
 FINGERS: Final = (*GROUPS["MCP"], *GROUPS["PIP"], *GROUPS["DIP"])
@@ -108,8 +108,8 @@ def summarise(assessment: Assessment, child: Child, words: Words, own_months: fl
 
 
 def span(low: float, high: float) -> str:
-    """ "161 - 167", or one number where both are the same."""
-    return f"{low:.0f} - {high:.0f}" if round(low) != round(high) else f"{low:.0f}"
+    """Like 161 to 167 with a dash between, or one number where both are the same."""
+    return f"{low:.0f} \N{EN DASH} {high:.0f}" if round(low) != round(high) else f"{low:.0f}"
 
 
 def _score(assessment: Assessment, child: Child, table: Reference, words: Words) -> tuple[Score | None, str]:
@@ -142,7 +142,7 @@ def _interval_note(assessment: Assessment, words: Words) -> str:
     if interval is None:
         return words.gettext("No interval: these weights are not calibrated.")
     title = words.gettext("%(share)s interval:") % {"share": f"{interval.coverage * 100:.0f} %"}
-    return f"{title} {years(interval.low, words)} - {years(interval.high, words)}"
+    return f"{title} {years(interval.low, words)} \N{EN DASH} {years(interval.high, words)}"
 
 
 def _site_note(assessment: Assessment, words: Words) -> str:
@@ -194,10 +194,10 @@ def _velocity(assessment: Assessment, child: Child, words: Words) -> tuple[Veloc
         "not distinguishable": words.gettext("not distinguishable from the child's pace"),
     }[found.pace]
     note = words.gettext(
-        "Since the reading before: %(rate).1f years of bone age a year "
-        "(95 %% interval %(low).1f to %(high).1f): %(pace)s."
+        "Since the reading before: %(rate)s years of bone age a year (95 %% interval %(low)s to %(high)s): %(pace)s."
     )
-    note %= {"rate": found.rate, "low": found.low, "high": found.high, "pace": pace}
+    rate, low, high = (signed(number, plus=False) for number in (found.rate, found.low, found.high))
+    note %= {"rate": rate, "low": low, "high": high, "pace": pace}
     if last.interval is None:
         note += " " + words.gettext("The reading before has no interval; its error is taken to be today's.")
     return found, note
@@ -217,12 +217,33 @@ def _height(assessment: Assessment, child: Child, words: Words) -> tuple[AdultHe
             "From %(height).1f cm and %(factor).1f %% of adult height at this bone age. "
             "Group: %(rule)s. Source: %(source)s."
         )
-        % {"height": child.height_cm, "factor": found.factor, "rule": found.rule, "source": found.citation},
+        % {
+            "height": child.height_cm,
+            "factor": found.factor,
+            "rule": _rule(found, assessment.months, child.months, words),
+            "source": found.citation,
+        },
         *found.notes,
     ]
     if assessment.interval is None:
         lines.append(words.gettext("Without an interval of the bone age the range of the height is not known."))
     return found, " ".join(lines)
+
+
+def _rule(found: AdultHeight, bone_months: float, months: float, words: Words) -> str:
+    """`found.rule` in the reader's language."""
+    rule = {
+        "average": words.gettext(
+            "bone age %(bone).1f is within %(limit)g months of the chronological age %(age).1f: average"
+        ),
+        "accelerated": words.gettext(
+            "bone age %(bone).1f is more than %(limit)g months above the chronological age %(age).1f: accelerated"
+        ),
+        "delayed": words.gettext(
+            "bone age %(bone).1f is more than %(limit)g months below the chronological age %(age).1f: delayed"
+        ),
+    }[found.group]
+    return rule % {"bone": bone_months, "limit": WITHIN, "age": months}
 
 
 def _groups(assessment: Assessment, words: Words) -> tuple[tuple[str, float], ...]:

@@ -18,6 +18,11 @@ def years(months: float, words: NullTranslations | None = None) -> str:
     return " ".join(parts)
 
 
+def signed(number: float, plus: bool = True) -> str:
+    """One decimal for people: with a minus sign instead of a hyphen, and with a plus sign unless told otherwise."""
+    return f"{round(number, 1) + 0.0:{'+' if plus else ''}.1f}".replace("-", "\N{MINUS SIGN}")
+
+
 def line(assessment: Assessment) -> str:
     """One line: the image, the age with its interval, the sex, how many regions and warnings."""
     if assessment.refused is not None or assessment.months is None:

@@ -19,7 +19,7 @@ from markupsafe import Markup
 import carpal
 from carpal.report.chart import svg
 from carpal.report.language import LANGUAGES, preferred, words_of
-from carpal.report.text import years
+from carpal.report.text import signed, years
 from carpal.service import decide, rest, view
 from carpal.service.access import (
     FORM,
@@ -71,7 +71,7 @@ def environment(language: str) -> Environment:
     words = words_of(language)
     found.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]
     found.filters["years"] = lambda months: years(months, words)
-    found.filters["signed"] = lambda number: f"{number:+.1f}".replace("-", "\N{MINUS SIGN}")
+    found.filters["signed"] = signed
     found.filters["svg"] = lambda chart: Markup(svg(chart))
     return found
 

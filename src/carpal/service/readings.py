@@ -22,7 +22,8 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (
     id TEXT PRIMARY KEY, created TEXT NOT NULL, owner TEXT NOT NULL, file TEXT NOT NULL, sex TEXT, file_sex TEXT,
     birth_date TEXT, study_date TEXT, age_months REAL, height_cm REAL, patient_name TEXT NOT NULL DEFAULT '',
-    patient_id TEXT NOT NULL DEFAULT '', blind INTEGER NOT NULL DEFAULT 0, job TEXT);
+    patient_id TEXT NOT NULL DEFAULT '', blind INTEGER NOT NULL DEFAULT 0, job TEXT, file_birth_date TEXT,
+    file_study_date TEXT);
 CREATE INDEX IF NOT EXISTS study_patient ON study (patient_id);
 CREATE TABLE IF NOT EXISTS reading (
     study TEXT NOT NULL REFERENCES study (id) ON DELETE CASCADE, reader TEXT NOT NULL, committed TEXT,
@@ -32,8 +33,11 @@ CREATE TABLE IF NOT EXISTS correction (
     study TEXT PRIMARY KEY REFERENCES study (id) ON DELETE CASCADE, reader TEXT NOT NULL, created TEXT NOT NULL,
     sex TEXT NOT NULL, boxes TEXT NOT NULL, assessment TEXT NOT NULL);
 """
-SINCE_0_3: Final = {"hand": "TEXT NOT NULL DEFAULT ''", "raw_months": "REAL", "site": "TEXT"}
-"""Columns of `reading` that a folder of an earlier version gets when it is opened."""
+ADDED: Final = {
+    "reading": {"hand": "TEXT NOT NULL DEFAULT ''", "raw_months": "REAL", "site": "TEXT"},
+    "study": {"file_birth_date": "TEXT", "file_study_date": "TEXT"},
+}
+"""Columns that a folder of an earlier version gets when it is opened."""
 
 
 class Decision(StrEnum):
@@ -63,6 +67,9 @@ class Study:
     patient_id: str = ""
     blind: bool = False
     job: str | None = None
+    file_birth_date: str | None = None
+    file_study_date: str | None = None
+    """As the file states them, whatever a reader puts in their place."""
 
     @property
     def chronological_months(self) -> float | None:
@@ -120,10 +127,11 @@ class Readings:
         self._path = path
         with self._open() as connection:
             connection.executescript(SCHEMA)
-            found = {row["name"] for row in connection.execute("PRAGMA table_info(reading)")}
-            for name, kind in SINCE_0_3.items():
-                if name not in found:
-                    connection.execute(f"ALTER TABLE reading ADD COLUMN {name} {kind}")
+            for table, columns in ADDED.items():
+                found = {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}
+                for name, kind in columns.items():
+                    if name not in found:
+                        connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -33,7 +33,7 @@ from carpal.service.patient import patient_of
 from carpal.service.readings import Correction, Decision, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, renamed, to_plain
 from carpal.service.turns import Turns
-from carpal.trust.refusal import of_stated_age
+from carpal.trust.refusal import ADULT_MONTHS, of_stated_age
 from carpal.trust.site import Site, calibrated
 from carpal.types import Assessment, BothSexes, Interval, Radiograph, Result, Sex
 
@@ -142,6 +142,8 @@ class Studies:
             patient_name=facts.patient_name or name,
             patient_id=facts.patient_id or identifier,
             blind=bool(facts.blind),
+            file_birth_date=_iso(own.birth_date),
+            file_study_date=_iso(own.study_date),
         )
 
     def queue(self, study: Study) -> Study:
@@ -191,7 +193,7 @@ class Studies:
             boxes_R4[INDEX[name]] = box
         check_boxes(boxes_R4, radiograph.pixels_HW.shape)
         with self._turns.turn():
-            assessment = assess(radiograph, Sex(study.sex), self.engine, boxes_R4)
+            assessment = assess(_of_a_child(radiograph), Sex(study.sex), self.engine, boxes_R4)
         assessment = self.site.apply(assessment) if self.site else assessment
         note = f"regions put right by hand: {', '.join(name for name in REGIONS if name in boxes)}"
         assessment = replace(assessment, warnings=(*assessment.warnings, note))
@@ -320,7 +322,7 @@ class Studies:
             raise UnreadableImage(f"{NAME}: it was deleted before it was read. Upload it again")
         radiograph = self.radiograph(study)
         sex = job.meta["sex"]
-        results = self._ask(radiograph, None if sex == UNKNOWN else Sex(sex))
+        results = self._ask(_of_a_child(radiograph), None if sex == UNKNOWN else Sex(sex))
         self.jobs.finish(job, to_plain(results))
 
 
@@ -340,6 +342,14 @@ def check_boxes(boxes_R4: NDArray[np.float64], shape: Sequence[int]) -> None:
         raise InputError(
             f"A region lies outside the radiograph or is smaller than {SMALLEST_BOX} pixels. Draw it on the hand"
         )
+
+
+def _of_a_child(radiograph: Radiograph) -> Radiograph:
+    """Without the age of an adult, where the file states one: a reader may know better. `_judged` has the last word."""
+    exam = radiograph.exam
+    if exam is None or exam.age_months is None or exam.age_months < ADULT_MONTHS:
+        return radiograph
+    return replace(radiograph, exam=replace(exam, age_months=None))
 
 
 def _before(other: Study, study: Study) -> bool:

@@ -25,13 +25,17 @@ from carpal.types import Region, Result, each_of, has_age
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the list; `age` is empty where there is none, or none to be seen yet."""
+    """A line of the list; `age` is empty where there is none, or none to be seen yet.
+
+    `refused`: it was read, and no hand in it has an age.
+    """
 
     study: Study
     state: str
     age: str
     withheld: bool
     signed: bool
+    refused: bool
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ class Hand:
 
     def title_of(self, summary: Summary) -> str:
         """What stands above one of its ages."""
-        return as_sex(summary.assessment.sex, self.words) if self.unknown else self.words.gettext("Bone age")
+        if self.unknown:
+            return as_sex(summary.assessment.sex, self.words)
+        return self.words.gettext("Bone age") if self.aged else self.words.gettext("No bone age")
 
     def for_sex(self, summary: Summary) -> str:
         """ "As a girl" above what holds for one sex only, and the hand where there are two; empty for a plain one."""
@@ -90,16 +96,17 @@ def rows(desk: Desk, user: User, language: str) -> list[Row]:
         job, signed = desk.studies.job(study), desk.studies.readings.signed(study.id)
         seen = may_see(desk, study, user)
         results = desk.studies.results(study) if seen else ()
-        age = "; ".join(_line(result, len(results) > 1, words) for result in results)
+        refused = bool(results) and not any(has_age(result) for result in results)
+        age = "" if refused else "; ".join(_line(result, len(results) > 1, words) for result in results)
         if seen and signed is not None:
             age = "" if signed.months is None else years(signed.months, words)
-        found.append(Row(study, STATES[job.state] if job else "needs-sex", age, not seen, signed is not None))
+        found.append(Row(study, STATES[job.state] if job else "needs-sex", age, not seen, signed is not None, refused))
     return found
 
 
 def _line(result: Result, several: bool, words: Words) -> str:
     side = each_of(result)[0].side_in_image
-    age = spoken(result, words) if has_age(result) else "-"
+    age = spoken(result, words)
     return f"{hand_name(side, words)}: {age}" if several and side else age
 
 
@@ -123,6 +130,8 @@ def study_view(desk: Desk, study: Study, user: User, language: str) -> dict[str,
         "signed_hand": _signed_hand(desk, study, words) if hands else "",
         "forms_made": reports.forms_of(desk.studies, study, results) if results else (),
         "corrected": corrected[1] if corrected else None,
+        "adult": any(each.refused and each.refused.code == "adult" for hand in hands for each in each_of(hand.result)),
+        "corrected_dates": _corrected_dates(study, words),
         "machine_months": machine_months,
         "data": _data(hands, desk, study, words) | {"corrected": json.loads(corrected[1].boxes) if corrected else {}},
     }
@@ -138,6 +147,15 @@ def _hands(desk: Desk, study: Study, user: User, results: tuple[Result, ...], wo
         summaries = tuple(summarise(each, child, words, own) for each in each_of(result))
         hands.append(Hand(side, hand_name(side, words) if side else "", result, summaries, words))
     return hands
+
+
+def _corrected_dates(study: Study, words: Words) -> list[str]:
+    """What the file states in place of the dates that a reader gave."""
+    pairs = (
+        (words.gettext("born %(day)s"), study.file_birth_date, study.birth_date),
+        (words.gettext("radiograph of %(day)s"), study.file_study_date, study.study_date),
+    )
+    return [text % {"day": stated} for text, stated, used in pairs if stated is not None and stated != used]
 
 
 def _signed_hand(desk: Desk, study: Study, words: Words) -> str:

@@ -101,7 +101,10 @@ function refuse(name, error) {
   const item = document.createElement("li");
   const title = document.createElement("strong");
   title.textContent = name;
-  item.append(title, ` ${error}`);
+  const why = document.createElement("span");
+  why.lang = "en"; // as the server says it
+  why.textContent = error;
+  item.append(title, " ", why);
   refused.append(item);
   trouble.textContent = form.dataset.refused;
 }
