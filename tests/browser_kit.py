@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as Late
 
@@ -64,3 +65,18 @@ def choose(page: Page, file: Path) -> None:
         except Late:
             if attempt == tries:
                 raise
+
+
+def unfold(page: Page) -> None:
+    """Opens what is folded away, so that nothing of the page is hidden from whoever looks at it."""
+    page.evaluate(
+        "() => { document.querySelectorAll('details').forEach((each) => { each.open = true; });"
+        "document.querySelector('input[value=adjust]')?.click(); document.getElementById('edit')?.click(); }"
+    )
+
+
+def serious(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe-core finds serious or critical: the rule and the elements that break it."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]})["violations"]
+    heavy = [each for each in found if each["impact"] in ("serious", "critical")]
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in heavy]

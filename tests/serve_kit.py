@@ -24,13 +24,18 @@ class Served:
 
     def wait(self, job: str) -> dict[str, Any]:
         """The job when nothing more happens to it."""
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            state: dict[str, Any] = self.client.get(f"/api/v1/jobs/{job}").json()
-            if state["state"] not in ("queued", "reading"):
-                return state
-            time.sleep(0.05)
-        raise AssertionError("the job did not end")
+        return settled(self.client, f"/api/v1/jobs/{job}")
+
+
+def settled(client: httpx2.Client, path: str) -> dict[str, Any]:
+    """The job of this path when nothing more happens to it."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        state: dict[str, Any] = client.get(path).json()
+        if state["state"] not in ("queued", "reading"):
+            return state
+        time.sleep(0.05)
+    raise AssertionError("the job did not end")
 
 
 @contextmanager

@@ -57,6 +57,20 @@ def test_the_band_is_two_standard_deviations_wide() -> None:
     assert mean.points[2] == pytest.approx(frame.at(120, 126))
 
 
+@given(age=months, bone=months, low=months)
+def test_the_words_of_the_band_never_cover_a_child(age: float, bone: float, low: float) -> None:
+    """A delayed child of school age lies where they stand otherwise."""
+    interval = Interval(min(low, bone), bone, 0.9)
+    chart = curves.growth_chart(REFERENCE, (age, bone), [], interval, Words())
+    (words,) = (mark for mark in chart.marks if mark.kind == "text" and mark.role == "mean")
+    (x, y), wide = words.points[0], 6.2 * len(words.text)
+    left = x - wide if words.anchor == "end" else x
+    frame = curves.frame_of(chart.height, (0, 228), (0, 228))
+    upper, lower = frame.at(age, bone), frame.at(age, interval.low)
+    beside = not left - 4 <= upper[0] <= left + wide + 4
+    assert beside or lower[1] < y - 10 or upper[1] > y + 3 or age < 110
+
+
 @given(st.floats(0, 228), st.integers(1, 60))
 def test_the_distribution_is_drawn_wherever_the_age_lies(age: float, width: int) -> None:
     probabilities = [min(max((age + width - k) / (2 * width), 0.0), 1.0) for k in range(228)]

@@ -70,8 +70,16 @@ def test_the_same_input_gives_the_same_bytes(radiograph: Radiograph) -> None:
     assert render(assessment(), radiograph, CHILD) == render(assessment(), radiograph, CHILD)
 
 
+def test_a_long_name_is_written_in_smaller_letters_and_not_cut(radiograph: Radiograph) -> None:
+    name = "Müller-Lüdenscheidt-Wallenstein, Anna-Katharina"
+    assert name in text_of(render(assessment(), radiograph, replace(CHILD, name=name)))
+    assert "…" in text_of(render(assessment(), radiograph, replace(CHILD, name=3 * name)))
+
+
 def test_it_speaks_german(radiograph: Radiograph) -> None:
     text = text_of(render(assessment(), radiograph, CHILD, "de"))
+    rule = "Gruppe: das Knochenalter 120.0 liegt höchstens 12 Monate vom Lebensalter 126.0 entfernt: durchschnittlich."
+    assert rule in text.replace("\n", " ")
     for words in ("Befund Knochenalter", "10 Jahre", "weiblich", "Lebensalter", "kein Medizinprodukt"):
         assert words in text
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from carpal.report.text import facts, line, years
+from carpal.report.text import facts, line, signed, years
 from carpal.types import Assessment, Interval, ModelId, Refusal, Sex
 
 MODEL = ModelId("alanet", "1", "0" * 64)
@@ -26,6 +26,14 @@ MODEL = ModelId("alanet", "1", "0" * 64)
 )
 def test_years_and_months(months: float, text: str) -> None:
     assert years(months) == text
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(-0.44, "\N{MINUS SIGN}0.4"), (2.04, "+2.0"), (-0.04, "+0.0"), (0.0, "+0.0")]
+)
+def test_a_negative_number_has_a_minus_sign_and_no_hyphen(number: float, text: str) -> None:
+    assert signed(number) == text
+    assert signed(number, plus=False) == text.removeprefix("+")
 
 
 def test_a_line_has_image_age_sex_and_number_of_warnings() -> None:

@@ -34,6 +34,9 @@ def test_an_adult_by_the_form_has_no_age_anywhere(client: TestClient, queue: Que
     assert page.status_code == 200
     assert "the patient is an adult" in page.text
     assert "10 years" not in page.text
+    home = client.get("/", headers=HTML).text
+    assert "10 years" not in home
+    assert re.search(r"<td>\N{EN DASH}</td>\s*<td>refused</td>", home), "the list says why there is no age"
     assert client.get(f"/api/v1/jobs/{job['id']}/report.pdf").status_code == 404
 
 

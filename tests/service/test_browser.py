@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from browser_kit import PATIENCE, choose, grey, ready, tab_to, upload
@@ -157,22 +156,3 @@ def test_a_bad_file_and_a_wrong_address_say_so(open_page: Callable[..., Page], t
     expect(page.locator("#refused")).to_contain_text("notes.png the radiograph: not a radiograph")
     page.goto("/studies/000000000000000000000000")
     expect(page.locator("h1")).to_have_text("That did not work")
-
-
-def test_dark_phone_and_accessible(open_page: Callable[..., Page], hand_png: Path) -> None:
-    first = open_page()
-    upload(first, hand_png)
-    ready(first)
-    study, colours = first.url, set()
-    for scheme in ("light", "dark"):
-        page = open_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
-        for path in ("/", study, "/agreement", "/nothing"):
-            page.goto(path)
-            if path == study:
-                ready(page)
-            assert page.evaluate("() => document.documentElement.scrollWidth") <= 390, path
-            found = Axe().run(page)["violations"]
-            serious = [each for each in found if each["impact"] in ("serious", "critical")]
-            assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in serious] == [], path
-        colours.add(page.evaluate("() => getComputedStyle(document.body).backgroundColor"))
-    assert len(colours) == 2

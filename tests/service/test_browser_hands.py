@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from browser_kit import PATIENCE, ready, upload
@@ -83,8 +82,6 @@ def test_an_unknown_sex_has_two_ages_and_no_accepting(
     expect(ages.nth(1)).to_contain_text("Bone age as a boy")
     expect(ages.nth(1)).to_contain_text("10 years 11 months 131.0 months")
     assert page.locator('input[value="accept"], input[value="adjust"]').count() == 0
-    found = [each["id"] for each in Axe().run(page)["violations"] if each["impact"] in ("serious", "critical")]
-    assert found == []
     page.click("text=Complete or correct")
     page.check('details input[name="sex"][value="male"]')
     page.click("text=Save")

@@ -192,7 +192,7 @@ def test_a_calibration_of_other_weights_is_refused(build: Callable[..., TestClie
 
 
 def test_results_and_readings_of_the_version_before_are_read(tmp_path: Path) -> None:
-    """0.2.0 kept one assessment, and its table of readings lacked three columns."""
+    """0.2.0 kept one assessment, and its tables lacked some columns."""
     model = {"name": "told", "version": "1", "sha256": "ab" * 32}
     plain = {
         "image": "old", "sex": "female", "months": 120.0, "regions": [], "model": model, "probabilities": [],
@@ -208,8 +208,15 @@ def test_results_and_readings_of_the_version_before_are_read(tmp_path: Path) -> 
         "PRIMARY KEY (study, reader))"
     )
     connection.execute("INSERT INTO reading (study, reader, signed, months) VALUES ('a', 'anna', '2026', 120)")
+    connection.execute(
+        "CREATE TABLE study (id TEXT PRIMARY KEY, created TEXT NOT NULL, owner TEXT NOT NULL, file TEXT NOT NULL, "
+        "sex TEXT, file_sex TEXT, birth_date TEXT, study_date TEXT, age_months REAL, height_cm REAL, patient_name TEXT "
+        "NOT NULL DEFAULT '', patient_id TEXT NOT NULL DEFAULT '', blind INTEGER NOT NULL DEFAULT 0, job TEXT)"
+    )
+    connection.execute("INSERT INTO study (id, created, owner, file) VALUES ('old', '2026', 'anna', 'old.png')")
     connection.commit()
     connection.close()
     readings = Readings(tmp_path / "readings.sqlite")
     readings.add(Study("a", "2026", "anna", "old.png"))
     assert readings.signed("a") == Reading("a", "anna", signed="2026", months=120.0)
+    assert readings.study("old") == Study("old", "2026", "anna", "old.png")
