@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as Late
 
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
-PATIENCE = 60_000
+PATIENCE = 120_000
 """Milliseconds: the machine that runs the tests may be busy."""
 FACTS = {"birth_date": "2010-01-01", "study_date": "2020-07-01", "height_cm": "140", "patient_name": "Doe, Jane"}
 
@@ -26,14 +26,20 @@ def upload(page: Page, hand: Path, sex: str = "female", **facts: str) -> None:
 
 
 def ready(page: Page) -> None:
-    """Waits for the answer and for the picture."""
+    """Waits for the answer and for the picture, with its regions in their places."""
     page.wait_for_selector("#age")
     page.wait_for_selector("#wait", state="hidden")
+    drawn(page)
+
+
+def drawn(page: Page) -> None:
+    """Waits until what was asked of the viewer so far is on the screen: it draws with the next frame."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def grey(page: Page) -> list[int]:
     """Every hundredth value of the canvas, once it is drawn."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    drawn(page)
     values: list[int] = page.evaluate(
         "() => { const c = document.getElementById('canvas');"
         "return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data.filter((_, i) => i % 400 === 0)]; }"

@@ -25,6 +25,8 @@ from carpal.service.settings import Settings
 from carpal.trust.site import Check, Line, Site
 from carpal.types import ModelId, Radiograph, Sex
 
+PATIENCE = 120.0
+"""Seconds: the machine that runs the tests may be busy."""
 FOUND_R4 = np.array([[6 * i, 5 * i, 6 * i + 20, 5 * i + 20] for i in range(17)], np.float32)
 
 
@@ -115,7 +117,7 @@ def address(tmp_path: Path, engine: Any) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE
     while not server.started and time.monotonic() < end:
         time.sleep(0.05)
     assert server.started
@@ -139,7 +141,7 @@ def queue(png: bytes) -> Callable[..., dict[str, Any]]:
 
 def wait(client: TestClient, job: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
     """The job when nothing more happens to it."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         state: dict[str, Any] = client.get(f"/api/v1/jobs/{job}", headers=headers).json()
         if state["state"] not in ("queued", "reading"):
@@ -183,7 +185,7 @@ def browser() -> Iterator[Any]:
     from browser_kit import FLAGS
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+        found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS), timeout=1000 * PATIENCE)
         yield found
         found.close()
 
@@ -191,13 +193,13 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def open_page(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     """Opens pages of the service; an error of a script on one of them fails the test."""
-    from browser_kit import PATIENCE
+    from browser_kit import PATIENCE as MILLISECONDS
 
     contexts, errors = [], []
 
     def build(**options: Any) -> Any:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}, "base_url": address} | options))
-        context.set_default_timeout(PATIENCE)
+        context.set_default_timeout(MILLISECONDS)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from browser_kit import PATIENCE, choose, grey, ready, tab_to, upload
+from browser_kit import PATIENCE, choose, drawn, grey, ready, tab_to, upload
 
 expect.set_options(timeout=PATIENCE)
 
@@ -61,6 +61,7 @@ def test_by_keyboard_only(open_page: Callable[..., Page], hand_png: Path) -> Non
     expect(page.locator("#chosen")).to_have_text(hand_png.name)
     tab_to(page, '#upload input[name="sex"]')
     page.keyboard.press("ArrowRight")  # from "as the file states it" to "female"
+    expect(page.locator('#upload input[value="female"]')).to_be_checked()
     tab_to(page, "#upload .actions .button")
     page.keyboard.press("Enter")
     page.wait_for_url("**/studies/*")
@@ -74,6 +75,7 @@ def test_by_keyboard_only(open_page: Callable[..., Page], hand_png: Path) -> Non
         assert (after == before) == (key == "r"), key
     tab_to(page, 'input[name="decision"]')
     page.keyboard.press("Space")
+    expect(page.locator('input[value="accept"]')).to_be_checked()
     tab_to(page, ".decide .button")
     page.keyboard.press("Enter")
     expect(page.locator(".signed")).to_contain_text("Accepted: 10 years")
@@ -105,12 +107,14 @@ def test_a_region_is_dragged_and_the_age_read_again(open_page: Callable[..., Pag
     page.click(".correct summary")
     page.click("#edit")
     page.locator("#stage").scroll_into_view_if_needed()
+    drawn(page)
     box = page.locator('#overlay g[data-region="Wrist"] rect').bounding_box()
     assert box
     page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] - 4)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] - 44, box["y"] + box["height"] - 14, steps=4)
     page.mouse.up()
+    drawn(page)
     moved = page.locator('#overlay g[data-region="Wrist"] rect').bounding_box()
     assert moved
     assert moved["x"] - box["x"] == pytest.approx(-40, abs=3)

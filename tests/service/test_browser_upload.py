@@ -69,7 +69,7 @@ def test_more_files_than_one_request_may_have(open_page: Callable[..., Page], ad
 def test_the_list_goes_on_by_itself(open_page: Callable[..., Page], engine: Any, hand_png: Path) -> None:
     """A page that was loaded while a study waits shows its age without a hand on it, and keeps the focus."""
     go, run = threading.Event(), engine.run
-    engine.run = lambda *args: (go.wait(60), run(*args))[1]
+    engine.run = lambda *args: (go.wait(PATIENCE / 1000), run(*args))[1]
     page, other = open_page(), open_page()
     page.goto("/")
     page.set_input_files("#files", hand_png)

@@ -15,9 +15,10 @@ let start = null;
 let frame = 0;
 
 async function load() {
-  const answer = await fetch(`/studies/${study.dataset.study}/pixels`);
-  if (!answer.ok) {
-    document.getElementById("wait").textContent = (await answer.json()).error;
+  const answer = await fetch(`/studies/${study.dataset.study}/pixels`).catch(() => null);
+  if (!answer?.ok) {
+    const problem = await answer?.json().catch(() => null);
+    document.getElementById("wait").textContent = problem?.error ?? stage.dataset.lost;
     return;
   }
   const grey = new Uint16Array(await answer.arrayBuffer());
@@ -337,8 +338,10 @@ new ResizeObserver(redraw).observe(stage);
 
 // While the study waits or is read, ask at first often, then twice a second, and load the page again at the end.
 async function wait(pause) {
-  const answer = await fetch(`/api/v1/jobs/${study.dataset.study}`);
-  const state = answer.ok ? (await answer.json()).state : study.dataset.state;
+  const job = await fetch(`/api/v1/jobs/${study.dataset.study}`)
+    .then((answer) => (answer.ok ? answer.json() : null))
+    .catch(() => null); // the service is away for a moment: asked again
+  const state = job?.state ?? study.dataset.state;
   if (!["queued", "reading"].includes(state)) location.reload();
   else setTimeout(wait, pause, Math.min(1.3 * pause, 500));
 }
