@@ -48,7 +48,7 @@ def growth_chart(
     delayed = any(age > 110 and bone < 34 for age, bone in [*earlier, point, (point[0], low)])
     named = words.gettext("line and band: mean ± 2 SD")
     if delayed:  # where the words stand otherwise
-        chart.text("mean", frame.at(4, 216), named)
+        chart.text("mean", frame.at(4, 204), named)
     else:
         chart.text("mean", frame.at(226, 14), named, "end")
     if earlier:

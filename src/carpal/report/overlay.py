@@ -52,10 +52,11 @@ class Label(NamedTuple):
     place: Rectangle
 
 
-def draw(radiograph: Radiograph, result: Result) -> Image.Image:
+def draw(radiograph: Radiograph, result: Result, strips: bool = True) -> Image.Image:
     """The picture (RGB), with the radiograph's long side at 1200 pixels.
 
-    Where the sex is unknown it has both ages above, and no ages beside the names.
+    Where the sex is unknown it has both ages above, and no ages beside the names. Without `strips` only the radiograph
+    and its regions, for a page that says the rest itself.
     """
     pixels_HW = radiograph.pixels_HW
     grey = Image.fromarray(stretch(pixels_HW, is_inverted(pixels_HW)).astype("uint8"))
@@ -68,7 +69,7 @@ def draw(radiograph: Radiograph, result: Result) -> Image.Image:
     left = (field.width - grey.width) // 2
     field.paste(grey, (left, 0))
     _draw_labels(ImageDraw.Draw(field), _labels(result, scale, left, field.size))
-    return _with_strips(field, result)
+    return _with_strips(field, result) if strips else field
 
 
 def beside(pictures: Sequence[Image.Image], text: str = "") -> Image.Image:

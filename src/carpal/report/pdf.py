@@ -187,7 +187,7 @@ def _said_at_once(hand: Hand) -> list[str]:
 def _pictures(canvas: Any, hand: Hand, top: float) -> float:
     """The radiograph with its regions on the left, the charts on the right."""
     readers = need("reportlab.lib.utils", feature="Writing a PDF", extra="pdf")
-    picture = overlay.draw(hand.radiograph, hand.result)
+    picture = overlay.draw(hand.radiograph, hand.result, strips=False)
     most = LOWER if hand.unknown else PICTURE_HEIGHT
     scale = min(PICTURE_WIDTH / picture.width, most / picture.height)
     width, height = picture.width * scale, picture.height * scale
