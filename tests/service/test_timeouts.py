@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from starlette.testclient import TestClient
 from carpal.errors import ConfigError
 from carpal.service.gate import Gate
 from carpal.service.settings import Settings
+
+HTML = {"Accept": "text/html"}
 
 
 async def until_the_end(scope: Any, receive: Any, send: Any) -> None:
@@ -80,3 +83,37 @@ def test_a_radiograph_that_takes_too_long_is_a_504(
     assert "Doe" not in answer.text
     go.set()
     assert build(assess_timeout=60).post("/api/v1/assess", **send).status_code == 200, "the engine is free again"
+
+
+@pytest.fixture
+def drop(build: Callable[..., TestClient], png: bytes) -> Callable[[], tuple[TestClient, str]]:
+    """Uploads one radiograph as the page does; the client and the study."""
+
+    def send() -> tuple[TestClient, str]:
+        client = build()
+        (token,) = set(re.findall(r'name="form_token" value="([0-9a-f]{64})"', client.get("/", headers=HTML).text))
+        facts = {"form_token": token, "sex": "female", "alone": "true"}
+        location = client.post("/studies", files={"files": ("h.png", png)}, data=facts).json()["location"]
+        return client, location.removeprefix("/studies/")
+
+    return send
+
+
+def test_the_answer_to_one_upload_comes_with_its_age(
+    drop: Callable[[], tuple[TestClient, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carpal.service.pages.SOON", 120.0)
+    client, study = drop()
+    assert client.get(f"/api/v1/jobs/{study}").json()["state"] == "done"
+    assert 'id="age"' in client.get(f"/studies/{study}", headers=HTML).text
+
+
+def test_the_answer_to_one_upload_does_not_wait_for_long(
+    drop: Callable[[], tuple[TestClient, str]], engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, run = threading.Event(), engine.run
+    monkeypatch.setattr(engine, "run", lambda *args: (go.wait(120), run(*args))[1])
+    monkeypatch.setattr("carpal.service.pages.SOON", 0.05)
+    client, study = drop()
+    assert client.get(f"/api/v1/jobs/{study}").json()["state"] in ("queued", "reading")
+    go.set()

@@ -42,6 +42,8 @@ from carpal.service.studies import Facts
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 LANGUAGE: Final = "carpal_language"
+SOON: Final = 2.0
+"""Seconds for which the answer to an upload may wait for the age."""
 FORM_BYTES: Final = 16 * 1024
 """Of a request, what the form has beside its file."""
 
@@ -144,9 +146,15 @@ def upload(
     user: Asking,
     files: Annotated[list[UploadFile], File()],
     facts: FormFacts,
+    alone: Annotated[bool, Form()] = False,
 ) -> Response:
-    """Takes radiographs and leads to the study, or to the list where there are several."""
+    """Takes radiographs and leads to the study, or to the list where there are several.
+
+    Of one that is `alone` it answers when it is read, if that is soon: its page then has the age at once.
+    """
     taken, refused = rest.take(desk, user, files, facts)
+    if alone and taken:
+        desk.studies.wait_for(taken[0], SOON)
     location = f"/studies/{taken[0].id}" if len(taken) == 1 and not refused else "/"
     if not wants_html(request):
         return JSONResponse({"location": location, "refused": [entry.model_dump() for entry in refused]})

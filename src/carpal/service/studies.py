@@ -86,7 +86,7 @@ class Studies:
         self._turns, self._wake = Turns(AT_ONCE), threading.Event()
         self._radiographs: OrderedDict[str, Radiograph] = OrderedDict()
         self._cache_lock = threading.Lock()
-        self._stop = threading.Event()
+        self._stop, self._settled = threading.Event(), threading.Condition()
         self._thread: threading.Thread | None = None
         self._name = "web-worker"
 
@@ -158,6 +158,16 @@ class Studies:
     def job(self, study: Study) -> Job | None:
         """The study's job in the queue."""
         return self.jobs.get(study.job) if study.job else None
+
+    def wait_for(self, study: Study, seconds: float) -> None:
+        """Waits until the study's job is settled, for so long at most; not at all where it has none."""
+
+        def settled() -> bool:
+            job = self.job(study)
+            return job is None or job.settled
+
+        with self._settled:
+            self._settled.wait_for(settled, seconds)
 
     def results(self, study: Study) -> tuple[Result, ...]:
         """The machine's answer as soon as there is one, with one result for each hand; empty before."""
@@ -308,6 +318,8 @@ class Studies:
                 settle(job, error.code, str(error))
             except Exception as error:  # a mistake of ours must not end the thread; its text may hold anything
                 self.jobs.fail(job, "internal", f"the reader failed with {type(error).__name__}")
+            with self._settled:
+                self._settled.notify_all()
 
     def _lease(self) -> Job | None:
         try:

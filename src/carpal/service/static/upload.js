@@ -58,15 +58,16 @@ drop.addEventListener("drop", async (event) => {
 });
 
 // The form for one file: every field, and this file in place of all that were chosen.
-function bodyOf(file) {
+function bodyOf(file, alone) {
   const body = new FormData(form);
+  if (alone) body.append("alone", "true"); // the answer waits for the age, if that is soon
   body.delete("files");
   body.append("files", file, file.name);
   return body;
 }
 
 // Sends one file; resolves to {status, location, error, wait}, whatever happens. `wait`: seconds after which to try again.
-function send(file, onProgress) {
+function send(file, alone, onProgress) {
   return new Promise((resolve) => {
     const request = new XMLHttpRequest();
     request.open("POST", form.action);
@@ -83,15 +84,15 @@ function send(file, onProgress) {
       resolve({ status: request.status, location: answer.location, error: answer.error, wait });
     });
     request.addEventListener("error", () => resolve({ status: 0, error: form.dataset.lost, wait: 0 }));
-    request.send(bodyOf(file));
+    request.send(bodyOf(file, alone));
   });
 }
 
 // One file, again where the service asks to come later.
-async function deliver(file, onProgress) {
+async function deliver(file, alone, onProgress) {
   if (file.size > Number(form.dataset.largest)) return { status: 413, error: form.dataset.large };
   for (let tries = 1; ; tries += 1) {
-    const answer = await send(file, onProgress);
+    const answer = await send(file, alone, onProgress);
     if (!answer.wait || tries === TRIES) return answer;
     await new Promise((resolve) => setTimeout(resolve, 1000 * answer.wait));
   }
@@ -116,7 +117,7 @@ async function deliverAll(list) {
   let done = 0;
   for (const [index, file] of list.entries()) {
     count.textContent = form.dataset.count.replace("{n}", index + 1).replace("{m}", list.length);
-    const answer = await deliver(file, (loaded) => {
+    const answer = await deliver(file, list.length === 1, (loaded) => {
       progress.value = (100 * (done + Math.min(loaded, file.size))) / total;
     });
     done += file.size;
