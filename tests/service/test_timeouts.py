@@ -15,6 +15,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from carpal.errors import ConfigError
+from carpal.service.app import warm_up
 from carpal.service.gate import Gate
 from carpal.service.settings import Settings
 
@@ -117,3 +118,11 @@ def test_the_answer_to_one_upload_does_not_wait_for_long(
     client, study = drop()
     assert client.get(f"/api/v1/jobs/{study}").json()["state"] in ("queued", "reading")
     go.set()
+
+
+def test_the_network_is_warm_before_the_first_radiograph(engine: Any) -> None:
+    warm_up(engine)
+    assert engine.asked == 1
+    engine.fails = True
+    warm_up(engine)  # what fails here fails again, with its message, when a radiograph comes
+    assert engine.asked == 2

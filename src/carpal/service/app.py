@@ -24,6 +24,7 @@ from carpal.errors import CarpalError, ConfigError
 from carpal.growth.reference import find_reference
 from carpal.inference.engine import Engine
 from carpal.optional import need
+from carpal.report.language import LANGUAGES
 from carpal.service import logs, pages, rest
 from carpal.service.access import Desk
 from carpal.service.api import problem_of
@@ -118,11 +119,13 @@ def serve(settings: Settings, engine: Engine, site: Site | None = None) -> None:
 
 
 def warm_up(engine: Engine) -> None:
-    """What the first radiograph would wait for, while its reader opens the page: a first run, and the DICOM reader.
+    """What the first page and radiograph would wait for: templates, a first run of the network, the DICOM reader.
 
     What fails here fails again, with its own message, when a radiograph comes.
     """
     with contextlib.suppress(Exception):
+        for language in LANGUAGES:
+            pages.compile_all(language)
         engine.run(np.zeros((engine.long_side, engine.long_side), np.uint8), True)
         for module in ("carpal.imaging.dicom", "pydicom.pixels"):
             need(module, feature="Reading DICOM", extra="dicom")

@@ -78,6 +78,12 @@ def environment(language: str) -> Environment:
     return found
 
 
+def compile_all(language: str) -> None:
+    """Compiles every template, which the first page of each kind would do otherwise."""
+    for name in environment(language).list_templates():
+        environment(language).get_template(name)
+
+
 def language_of(request: Request) -> str:
     """What the service was started with, else what was chosen here, else what the browser prefers."""
     chosen = desk_of(request).settings.language or request.cookies.get(LANGUAGE, "")
