@@ -4,7 +4,7 @@
 
 Starts the service with the released weights on an empty folder and opens the page in Debian's Chromium. What people do
 (open the page, look for the file, choose the sex) takes no time here: the script drops the file on the page, chooses
-*female*, presses **Read** and waits until the age is on the screen, then until the radiograph is, too. Seconds, as JSON;
+*female*, presses **Read** and waits until the age is on the screen, then until the radiograph is. Seconds, as JSON;
 the first radiograph by itself, the later ones (`--times` less one) as their median and the longest.
 """
 
