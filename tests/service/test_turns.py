@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from carpal.service import studies as studies_module
 from carpal.service.studies import AT_ONCE
 from carpal.service.turns import Turns
 
@@ -107,3 +108,30 @@ def test_while_many_assess_others_are_answered_and_nobody_is_read_for_nothing(
     go.set()
     until(lambda: len(begun) == len(ended))
     assert len(runs) == stuck * a_reading, "who no longer waited was not read"
+
+
+def test_who_waits_is_neither_decoded_nor_in_memory(
+    build: Callable[..., TestClient], png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a picture that is quickly decoded would pass one that came earlier."""
+    studies = build().app.app.state.desk.studies  # type: ignore[attr-defined]
+    turns, decoded, read = Turns(1), [], studies_module.read_radiograph
+    monkeypatch.setattr(studies, "_turns", turns)
+    monkeypatch.setattr(studies_module, "read_radiograph", lambda *args: (decoded.append(1), read(*args))[1])
+    order: list[int] = []
+
+    def ask(number: int) -> None:
+        studies.read_now(io.BytesIO(png), "h.png", "female")
+        order.append(number)
+
+    with turns.turn():
+        askers = []
+        for number in range(3):
+            askers.append(threading.Thread(target=ask, args=(number,)))
+            askers[-1].start()
+            until(lambda: turns.waiting == len(askers))
+        assert decoded == []
+    for asker in askers:
+        asker.join(PATIENCE)
+    assert order == [0, 1, 2]
+    assert len(decoded) == 3

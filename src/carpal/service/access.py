@@ -9,17 +9,19 @@ import anyio
 from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from carpal.service import gate
 from carpal.service.api import Problem
 from carpal.service.auth import LOCAL, Role, Tokens, User
 from carpal.service.readings import Study
 from carpal.service.settings import Settings
-from carpal.service.studies import AT_ONCE, Studies
+from carpal.service.studies import Studies
 
 SESSION: Final = "carpal_session"
 FORM: Final = "carpal_form"
 """Cookies: a session, and the random value that form tokens are bound to."""
 
-READERS: Final = AT_ONCE + 2
+READERS: Final = gate.AT_ONCE
+"""Requests that may wait for their turn: as many as the gate lets in at the same time."""
 
 bearer = HTTPBearer(auto_error=False, description="A token that `carpal serve --add-token NAME` printed")
 
@@ -32,7 +34,7 @@ class Desk:
     tokens: Tokens
     settings: Settings
     readers: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(READERS), compare=False)
-    """Threads of POST /assess: those that the network serves, and two that decode meanwhile."""
+    """Threads of POST /assess, where each waits for its turn: apart from those that answer everything else."""
 
 
 def desk_of(request: Request) -> Desk:

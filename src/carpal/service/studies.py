@@ -44,7 +44,7 @@ NAME: Final = "the radiograph"
 """What a file is called in errors: its own name may hold a patient's."""
 SMALLEST_BOX: Final = 4
 AT_ONCE: Final = 4
-"""Radiographs that are read at the same time: while one is prepared, the network reads another."""
+"""Radiographs that are read at the same time: while one is decoded or prepared, the network reads another."""
 UNKNOWN: Final = "unknown"
 """The sex of a study that somebody said nobody knows: it is read for both."""
 ROUNDING: Final = 0.01
@@ -277,18 +277,17 @@ class Studies:
         """Reads a radiograph without keeping anything: one result for each hand.
 
         Raises CarpalError, and TimeoutError where the network is not free within `patience` seconds.
-        `content` goes through a file as an upload does, so it is in memory only while it is decoded.
+        `content` goes through a file as an upload does, and is in memory only when its turn has come.
         """
-        with self.jobs.spool.copied(content, durable=False) as path:
-            radiograph = read_radiograph(path, NAME)
-        chosen = None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex))
-        read = self._ask(radiograph, chosen, patience)
+        with self._turns.turn(patience):  # decoding is in the turn, else who decodes faster passes who came earlier
+            with self.jobs.spool.copied(content, durable=False) as path:
+                radiograph = read_radiograph(path, NAME)
+            read = self._ask(radiograph, None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex)))
         return [renamed(compared(result, radiograph.age_months, self.table), file) for result in read]
 
-    def _ask(self, radiograph: Radiograph, sex: Sex | None, patience: float | None = None) -> list[Result]:
-        """The engine's answer for each hand, calibrated; both ages where the sex is None. Raises TimeoutError."""
-        with self._turns.turn(patience):
-            read = read_hands(radiograph, sex, self.engine)
+    def _ask(self, radiograph: Radiograph, sex: Sex | None) -> list[Result]:
+        """The engine's answer for each hand, calibrated; both ages where the sex is None. For whose turn it is."""
+        read = read_hands(radiograph, sex, self.engine)
         return [calibrated(result, self.site) for result in read]
 
     def delete(self, study: Study) -> None:
@@ -334,7 +333,8 @@ class Studies:
             raise UnreadableImage(f"{NAME}: it was deleted before it was read. Upload it again")
         radiograph = self.radiograph(study)
         sex = job.meta["sex"]
-        results = self._ask(_of_a_child(radiograph), None if sex == UNKNOWN else Sex(sex))
+        with self._turns.turn():
+            results = self._ask(_of_a_child(radiograph), None if sex == UNKNOWN else Sex(sex))
         self.jobs.finish(job, to_plain(results))
 
 
