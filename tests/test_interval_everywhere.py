@@ -136,7 +136,7 @@ def numbers(low: int, high: int) -> list[str]:
 
 
 def of_years(low: int, high: int) -> list[str]:
-    return [f"90 % interval: {text.years(low)} - {text.years(high)}"]
+    return [f"90 % interval: {text.years(low)} \N{EN DASH} {text.years(high)}"]
 
 
 OUTPUTS: dict[str, tuple[Callable[[list[Result], list[str]], str], Callable[[int, int], list[str]]]] = {
