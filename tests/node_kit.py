@@ -196,10 +196,22 @@ def associate(port: int, title: str = "TESTER", seconds: float = 10) -> Any:
     return entity.associate("127.0.0.1", port, ae_title="CARPAL")
 
 
+ASKED = 10
+"""Times that `send` asks for an association."""
+
+
 def send(port: int, datasets: Sequence[Dataset], title: str = "TESTER") -> list[int | None]:
-    """The status of each C-STORE; None where nobody answered."""
-    association = associate(port, title)
-    if not association.is_established:
+    """The status of each C-STORE; None where nobody answered.
+
+    An association that is not established, since all places are taken for a moment or the machine is slow, is asked for
+    again, as a modality does.
+    """
+    for _ in range(ASKED):
+        association = associate(port, title)
+        if association.is_established:
+            break
+        time.sleep(0.5)
+    else:
         return [None] * len(datasets)
     statuses: list[int | None] = []
     for dataset in datasets:
