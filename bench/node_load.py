@@ -13,6 +13,7 @@ After the minute the archive has `--drain` seconds more; what is not delivered b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -127,9 +128,11 @@ def start(config: Path, reader: str, log: Path) -> subprocess.Popen[bytes]:
 
 def children(pid: int) -> list[int]:
     """The readers' processes."""
-    return [
-        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
-    ]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread of one association, which has ended since
+            found += [int(child) for child in (task / "children").read_text().split()]
+    return found
 
 
 def send(folder: Path, port: int, associations: int, seconds: float) -> tuple[list[str], list[str]]:
