@@ -59,7 +59,7 @@ def tab_to(page: Page, selector: str) -> None:
 def choose(page: Page, file: Path) -> None:
     """Opens the file chooser of the element in focus with Space and picks the file.
 
-    Chromium opens none for a press that a stalled machine delivers too late, so it is pressed again, as one would.
+    Once, on a busy machine, none had opened in a minute; why is not known. So it is pressed again, as one would.
     """
     tries = 6
     for attempt in range(1, tries + 1):

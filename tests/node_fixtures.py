@@ -27,10 +27,11 @@ class Steady:
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Keeps the node's log out of the tests' output."""
-    logs.to(StringIO())
-    yield
+def log() -> Iterator[StringIO]:
+    """The node's log, kept out of the tests' output; a test may read it."""
+    stream = StringIO()
+    logs.to(stream)
+    yield stream
     logs.to(None)
 
 

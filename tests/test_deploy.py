@@ -16,7 +16,7 @@ from bench_kit import bench_script
 from carpal.cli.parser import build_parser
 from carpal.service.config import load
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy"
 

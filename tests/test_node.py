@@ -7,7 +7,6 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -23,22 +22,13 @@ import node_fixtures
 import node_kit as kit
 import tools
 from carpal.errors import NodeError
-from carpal.service import logs
 from carpal.service.config import NodeConfig, load
 from carpal.service.jobs import State
 from carpal.service.node import Node
 from carpal.service.outbox import Outbox
 from carpal.service.reader import Answer, Outcome
 
-pacs, config = node_fixtures.pacs, node_fixtures.config
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[StringIO]:
-    stream = StringIO()
-    logs.to(stream)
-    yield stream
-    logs.to(None)
+pacs, config, log = node_fixtures.pacs, node_fixtures.config, node_fixtures.log
 
 
 def states(node: Node) -> dict[State, int]:

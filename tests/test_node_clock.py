@@ -15,7 +15,7 @@ from carpal.service.config import load
 from carpal.service.jobs import Jobs, Limits, State
 from carpal.service.outbox import Outbox
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 DAY = 86_400.0
 JUMPS = (-DAY, -DAY / 2, DAY / 2, DAY)
 KINDS = ("dicom",)

@@ -25,7 +25,7 @@ from carpal.service.outbox import Delivery, Outbox
 FIRST, SECOND = (kit.report_uid(f"{kit.ROOT}.1.{n}") for n in (1, 2))
 
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 
 
 @pytest.fixture(autouse=True)

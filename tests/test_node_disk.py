@@ -35,7 +35,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 
 
 def large(number: int) -> Dataset:

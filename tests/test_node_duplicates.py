@@ -25,7 +25,7 @@ from carpal.service.worker import Worker
 from carpal.trust.site import Check, Line, Site, read_site
 from carpal.types import ModelId, Radiograph, Sex
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 
 
 @pytest.fixture

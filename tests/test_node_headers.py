@@ -22,7 +22,7 @@ from carpal.service.reader import Outcome, _settings
 from carpal.service.reading import Reading
 from carpal.types import Radiograph
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 UID = f"{kit.ROOT}.1.1"
 MISTAKES: dict[str, Any] = {
     "SOPInstanceUID": ["", None, "hand-1", f"{UID} "],

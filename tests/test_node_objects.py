@@ -26,7 +26,7 @@ from carpal.service.jobs import State
 from carpal.service.reader import _settings
 from carpal.types import Radiograph
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 PAGE = "reportlab.pdfgen.canvas"
 
 

@@ -26,7 +26,7 @@ from carpal.service.audit import verify
 from carpal.service.config import load
 from carpal.service.jobs import Jobs, Limits, State
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 DISK_MB = 24
 CUTS = int(os.environ.get("CARPAL_POWER_CUTS", "12"))
 

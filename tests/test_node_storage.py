@@ -27,7 +27,7 @@ from carpal.service.sender import Sender
 OUT_OF_RESOURCES = 0xA700
 
 
-_quiet, pacs, config = node_fixtures.quiet, node_fixtures.pacs, node_fixtures.config
+_quiet, pacs, config = node_fixtures.log, node_fixtures.pacs, node_fixtures.config
 
 
 def lock(config: NodeConfig) -> sqlite3.Connection:

@@ -18,7 +18,7 @@ from carpal.service.config import NodeConfig, load
 from carpal.service.jobs import State
 from carpal.service.node import Node
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 
 
 @pytest.fixture(scope="module")

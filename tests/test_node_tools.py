@@ -18,7 +18,7 @@ from carpal.service.jobs import State
 from carpal.service.node import Node
 from carpal.types import Radiograph
 
-_quiet = node_fixtures.quiet
+_quiet = node_fixtures.log
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,13 @@ from pynetdicom.sop_class import Verification
 import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import doctor, logs, scu
+from carpal.service import doctor, scu
 from carpal.service.config import NodeConfig, load
 from carpal.service.jobs import Jobs, State
 
-pacs, config = node_fixtures.pacs, node_fixtures.config
+pacs, config, log = node_fixtures.pacs, node_fixtures.config, node_fixtures.log
 NO_HOST = "a..b"
 """No name server is asked for it."""
-
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[StringIO]:
-    stream = StringIO()
-    logs.to(stream)
-    yield stream
-    logs.to(None)
 
 
 def told(log: StringIO, event: str) -> list[dict[str, Any]]:

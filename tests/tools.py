@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from serving import free_port
 
 DICOMWEB = "/usr/share/orthanc/plugins/libOrthancDicomWeb.so"
 ROUTE = Path(__file__).parents[1] / "deploy" / "orthanc-route.lua"
@@ -41,12 +42,6 @@ def tool(name: str) -> str:
 def run(name: str, *words: str | Path, seconds: float = 180) -> subprocess.CompletedProcess[str]:
     """Runs a program to its end; output and exit code are the caller's business."""
     return subprocess.run([tool(name), *map(str, words)], capture_output=True, text=True, timeout=seconds)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

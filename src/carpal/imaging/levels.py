@@ -79,15 +79,6 @@ def _interpolated(cumulative_L: Counts, percent: float) -> float:
     return below + apart * share if share < 0.5 else above - apart * (1 - share)
 
 
-def cut(pixels_HW: NDArray[Any]) -> NDArray[np.float32]:
-    """Grey values (float32) cut at the picture's own percentiles: what a copy stretched between them still holds.
-
-    A part of the picture whose contrast is measured anew is then the same in the radiograph and in such a copy.
-    """
-    even_HW = unround(pixels_HW)
-    return between(even_HW, *percentiles(even_HW, ENDS))
-
-
 def between(pixels_HW: NDArray[Any], low: float, high: float) -> NDArray[np.float32]:
     """The pixels as float32, none below `low` or above `high`."""
     grey_HW = pixels_HW.astype(np.float32)

@@ -65,7 +65,10 @@ class Original:
 
     @property
     def cut(self) -> Toned:
-        """Even levels between their percentiles (`levels.cut`)."""
+        """Even levels, cut at their own percentiles: what a copy stretched between them still holds.
+
+        A part of the picture whose contrast is measured anew is then the same in the radiograph and in such a copy.
+        """
         even = self.even
         low, high = percentiles(even.pixels_HW, ENDS, even.counts_L)
         return Toned(even.pixels_HW, partial(between, low=low, high=high))
