@@ -14,17 +14,16 @@ import argparse
 import base64
 import json
 import os
-import shutil
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from chromium import launched
+from playwright.sync_api import Page
 from serving import served
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 PATIENCE = 120_000
 """Milliseconds: the machine may be busy."""
 DROP = """([name, content]) => {
@@ -41,18 +40,12 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--times", type=int, default=5, help="radiographs, one after another (default: 5)")
     arguments = parser.parse_args()
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        sys.exit("Debian's Chromium is needed and there is no `chromium` to run. Install it: apt-get install chromium")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        with served(Path(folder)) as server:
-            page = browser.new_page(base_url=server.address)
-            page.set_default_timeout(PATIENCE)
-            page.goto("/")
-            opened, first = time.monotonic(), read(page, arguments.image)
-            age, later = time.monotonic(), [read(page, arguments.image) for _ in range(arguments.times - 1)]
-        browser.close()
+    with launched() as browser, tempfile.TemporaryDirectory() as folder, served(Path(folder)) as server:
+        page = browser.new_page(base_url=server.address)
+        page.set_default_timeout(PATIENCE)
+        page.goto("/")
+        opened, first = time.monotonic(), read(page, arguments.image)
+        age, later = time.monotonic(), [read(page, arguments.image) for _ in range(arguments.times - 1)]
     found = {
         "start of the service": server.answered - server.started,
         "first page": opened - server.answered,

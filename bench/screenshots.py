@@ -12,7 +12,6 @@ is missing. Look at every picture before it is committed.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from io import BytesIO
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from chromium import launched
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from serving import served
 
 LANGUAGE = ("--language", "en")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 CHILD = {"sex": "female", "birth_date": "2014-03-02", "patient_name": "Example, Jane", "patient_id": "EXAMPLE-1"}
 TODAY = {"study_date": "2024-09-01", "height_cm": "138"}
 EARLIER = {"study_date": "2023-03-01"}
@@ -42,14 +41,9 @@ def main() -> None:
     parser.add_argument("image", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/images"), help="folder (default: docs/images)")
     arguments = parser.parse_args()
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        sys.exit("Debian's Chromium is needed and there is no `chromium` to run. Install it: apt-get install chromium")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as data, served(Path(data), LANGUAGE) as server, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with launched() as browser, tempfile.TemporaryDirectory() as data, served(Path(data), LANGUAGE) as server:
+        arguments.out.mkdir(parents=True, exist_ok=True)
         take_all(browser, server.address, arguments.image, arguments.out)
-        browser.close()
 
 
 def take_all(browser: Browser, address: str, image: Path, out: Path) -> None:

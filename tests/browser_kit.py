@@ -1,4 +1,4 @@
-"""What tests in a real browser share: the flags it is started with, a filled-in first page, what the canvas shows."""
+"""What tests in a real browser share: a filled-in first page, what the canvas shows, what axe-core finds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from axe_core_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as Late
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 PATIENCE = 120_000
 """Milliseconds: the machine that runs the tests may be busy."""
 FACTS = {"birth_date": "2010-01-01", "study_date": "2020-07-01", "height_cm": "140", "patient_name": "Doe, Jane"}

@@ -180,9 +180,8 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         missing = "Debian's chromium is not installed: apt-get install chromium"
         (pytest.fail if os.environ.get("CARPAL_CI_TOOLS") else pytest.skip)(missing)
+    from chromium import FLAGS
     from playwright.sync_api import sync_playwright
-
-    from browser_kit import FLAGS
 
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS), timeout=1000 * PATIENCE)
