@@ -197,21 +197,27 @@ def associate(port: int, title: str = "TESTER", seconds: float = 10) -> Any:
 
 
 ASKED = 10
-"""Times that `send` asks for an association."""
+"""Times that an association is asked for."""
 
 
-def send(port: int, datasets: Sequence[Dataset], title: str = "TESTER") -> list[int | None]:
-    """The status of each C-STORE; None where nobody answered.
+def established(ask: Callable[[], Any]) -> Any:
+    """The association, established; the last one tried, if none was.
 
-    An association that is not established, since all places are taken for a moment or the machine is slow, is asked for
-    again, as a modality does.
+    One that is not, since all places are taken for a moment or the machine is slow, is asked for again, as a modality
+    does.
     """
     for _ in range(ASKED):
-        association = associate(port, title)
+        association = ask()
         if association.is_established:
             break
         time.sleep(0.5)
-    else:
+    return association
+
+
+def send(port: int, datasets: Sequence[Dataset], title: str = "TESTER") -> list[int | None]:
+    """The status of each C-STORE; None where nobody answered."""
+    association = established(lambda: associate(port, title))
+    if not association.is_established:
         return [None] * len(datasets)
     statuses: list[int | None] = []
     for dataset in datasets:
