@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,32 @@ def test_threads_do_not_share_their_images(tiny_onnx: Path, image_HW: Any) -> No
     assert len(set(alone)) == 2
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda image: engine.run(image, True).months, images)) == alone
+
+
+AT_ONCE = """
+import sys, threading
+import numpy as np
+from carpal.inference.engine import open_engine
+
+sys.setswitchinterval(1e-6)
+engine, together = open_engine(sys.argv[1], "openvino", 1), threading.Barrier(8)
+
+def read():
+    together.wait()
+    engine.run(np.zeros((128, 128), np.float32), False)
+
+threads = [threading.Thread(target=read, daemon=True) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_the_first_images_of_a_process_may_come_at_once(tiny_onnx: Path) -> None:
+    """Without `_meet_numpy` more than half of such processes hang."""
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", AT_ONCE, str(tiny_onnx)], check=True, timeout=120)
 
 
 def test_another_precision_than_float32_is_refused(tiny_onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,12 +65,23 @@ class OpenVinoEngine:
         return self._own.request
 
 
+def _meet_numpy(openvino: Any) -> None:
+    """Has OpenVINO look numpy up in this thread.
+
+    It does so at the first array that it sees. Where two threads show it theirs at the same time, each waits for the
+    other for ever: one has Python's lock and wants the guard of the lookup, the other has it the other way round
+    (seen with 2026.4; five of eight processes of eight threads hung).
+    """
+    openvino.Tensor(np.zeros(1, np.float32)).data.any()
+
+
 def _compile(path: str, threads: int | None) -> Any:
     """The compiled model: each call takes `threads` cores, and as many calls run at once as there are cores for.
 
     Raises WeightsError for a file that is no network, BackendError for another precision.
     """
     openvino = need("openvino", feature="The openvino backend", extra="openvino")
+    _meet_numpy(openvino)
     cores = len(os.sched_getaffinity(0))
     each = threads or cores
     streams = max(1, cores // each)
