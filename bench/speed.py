@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def main() -> None:
     parser.add_argument("--torch", type=Path, help="the .safetensors file that it was exported from")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--images", type=int, default=40, help="of the throughput measurement")
+    parser.add_argument("--images", type=int, default=24, help="of each turn of the throughput measurement")
+    parser.add_argument("--turns", type=int, default=7, help="of the bare network and whole readings; medians count")
     parser.add_argument("--starts", type=int, default=5, help="of each command, for the cold start")
     parser.add_argument("--out", type=Path, default=Path("bench-out"))
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
@@ -233,7 +235,7 @@ def network_share(engine: Any, radiograph: Any) -> dict[str, float]:
 
 
 def throughput(weights: str, engines: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Images a second: the bare network's four runs, and whole assessments from files, one worker a thread."""
+    """Images a second: the network's four runs alone, and whole assessments from files, by turns; a worker a thread."""
     with tempfile.TemporaryDirectory() as name:
         files = {"whole": EXAMPLE, "whole_large": enlarged(Path(name))}
         return _throughput(weights, engines, arguments, files)
@@ -259,20 +261,31 @@ def _throughput(
         backend, precision = ("onnx" if "ONNX" in name else "openvino"), name.split()[-1]
         engine = open_engine(weights, backend, 1, precision)
         image_HW = np.ascontiguousarray(pad(soften(preprocess(radiograph.pixels_HW, engine.long_side).grey_HW))[0])
-
-        def bare(_: int, engine: Any = engine, image_HW: Any = image_HW) -> None:
-            for _ in range(RUNS):
-                engine.run(image_HW, False)
-
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(bare, range(workers)))
-            network = _timed(lambda pool=pool, bare=bare: list(pool.map(bare, range(arguments.images))))
-        found[name] = {"network": arguments.images / network}
-        for kind, path in files.items():
-            jobs = [Job(str(path), Sex.FEMALE)] * arguments.images
-            seconds = _timed(lambda jobs=jobs, engine=engine: _read_all(jobs, engine, workers))
-            found[name] |= {kind: arguments.images / seconds, kind.replace("whole", "share"): network / seconds}
+        works: dict[str, Callable[[], Any]] = {
+            "network": partial(_run_all, arguments.images, engine, image_HW, workers),
+            **{
+                kind: partial(_read_all, [Job(str(path), Sex.FEMALE)] * arguments.images, engine, workers)
+                for kind, path in files.items()
+            },
+        }
+        _run_all(workers, engine, image_HW, workers)
+        turns = [{kind: _timed(work) for kind, work in works.items()} for _ in range(arguments.turns)]
+        found[name] = {kind: arguments.images / float(np.median([turn[kind] for turn in turns])) for kind in works}
+        for kind in files:
+            shares = [turn["network"] / turn[kind] for turn in turns]
+            found[name] |= {kind.replace("whole", "share"): float(np.median(shares)), f"{kind}_shares": shares}
     return found
+
+
+def _run_all(images: int, engine: Any, image_HW: Any, workers: int) -> None:
+    """The network's runs for so many radiographs and nothing else, each thread one image at a time."""
+
+    def runs(_: int) -> None:
+        for _ in range(RUNS):
+            engine.run(image_HW, False)
+
+    with ThreadPoolExecutor(workers) as pool:
+        list(pool.map(runs, range(images)))
 
 
 def _read_all(jobs: list[Job], engine: Any, workers: int) -> None:
