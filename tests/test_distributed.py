@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from serving import free_port
 
 from carpal.data.sources import prepare_from
 from carpal.data.synthetic import write_dataset
@@ -81,10 +81,8 @@ def start_two(folder: Path, run: Run) -> Path:
     """torchrun with two processes on the loopback; returns the folder of their run."""
     (folder / "worker.py").write_text(WORKER, encoding="utf-8")
     (folder / "run.json").write_text(json.dumps(as_dict(run)), encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    where = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", *where]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     if sys.platform == "linux":
         environment |= {"GLOO_SOCKET_IFNAME": "lo"}

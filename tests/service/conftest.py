@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
+from serving import free_port
 from starlette.testclient import TestClient
 
 from carpal.inference.engine import Reading
@@ -110,9 +110,7 @@ def client(build: Callable[..., TestClient]) -> TestClient:
 @pytest.fixture
 def address(tmp_path: Path, engine: Any) -> Iterator[str]:
     """A service on a free port, in a thread."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     app = create_app(Settings(tmp_path / "data", port=port, rate=100_000), engine)
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from carpal.imaging.bands import Toned
-from carpal.imaging.preprocess import is_inverted, stretch
+from carpal.imaging.original import Original
 from carpal.model.mean_hand import MEAN_HAND
 
 USUAL_DEGREES: Final = 4.0
@@ -175,10 +175,9 @@ def resample(
     if inside_HW.mean() < LEAST_INSIDE:
         return np.zeros((rows, columns), np.float32)
     if inside_HW.all():
-        return stretch(turned_HW, is_inverted(turned_HW))
+        return Original(turned_HW).bright.whole()
     whole_HW = np.where(inside_HW, turned_HW, np.median(turned_HW[inside_HW]))
-    grey_HW = stretch(whole_HW, is_inverted(whole_HW))
-    return np.where(inside_HW, grey_HW, np.float32(0))
+    return np.where(inside_HW, Original(whole_HW).bright.whole(), np.float32(0))
 
 
 def _within_half_a_turn(degrees: float) -> float:

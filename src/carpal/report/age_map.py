@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from carpal.errors import ConfigError
-from carpal.imaging.preprocess import is_inverted, stretch
+from carpal.imaging.original import Original
 from carpal.report import as_json, write_atomically
 from carpal.report.text import details, line, years
 from carpal.types import Explanation, Radiograph, Region
@@ -57,7 +57,7 @@ class _Mark:
 def draw(radiograph: Radiograph, explanation: Explanation) -> Image.Image:
     """The picture (RGB). A refused image is drawn without regions, with the reason above."""
     assessment, pixels_HW = explanation.assessment, radiograph.pixels_HW
-    grey = Image.fromarray(stretch(pixels_HW, is_inverted(pixels_HW)).astype("uint8"))
+    grey = Image.fromarray(Original(pixels_HW).bright.whole().astype("uint8"))
     scale = LONG_SIDE / max(grey.size)
     size = round(grey.width * scale), round(grey.height * scale)
     field = grey.resize((max(1, size[0]), max(1, size[1])), Image.Resampling.LANCZOS).convert("RGBA")

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import carpal
 from carpal.anatomy import COLOURS, group_of
-from carpal.imaging.preprocess import is_inverted, stretch
+from carpal.imaging.original import Original
 from carpal.report import write_atomically
 from carpal.report.text import details, span, years, z_score
 from carpal.types import Assessment, BothSexes, Radiograph, Result
@@ -59,7 +59,7 @@ def draw(radiograph: Radiograph, result: Result, strips: bool = True) -> Image.I
     and its regions, for a page that says the rest itself.
     """
     pixels_HW = radiograph.pixels_HW
-    grey = Image.fromarray(stretch(pixels_HW, is_inverted(pixels_HW)).astype("uint8"))
+    grey = Image.fromarray(Original(pixels_HW).bright.whole().astype("uint8"))
     scale = LONG_SIDE / max(grey.size)
     grey = grey.resize(
         (max(1, round(grey.width * scale)), max(1, round(grey.height * scale))), Image.Resampling.LANCZOS
