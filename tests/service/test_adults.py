@@ -33,6 +33,9 @@ def test_an_adult_by_the_form_has_no_age_anywhere(client: TestClient, queue: Que
     page = client.get(f"/studies/{job['id']}", headers={"Accept": "text/html"})
     assert page.status_code == 200
     assert "the patient is an adult" in page.text
+    german = client.get(f"/studies/{job['id']}", headers=HTML | {"Accept-Language": "de"}).text
+    assert "Der Patient ist erwachsen. Ein Knochenalter gibt es nur bei Kindern." in german
+    assert "the patient is an adult (the stated age" in german, "what was measured is not lost"
     assert "10 years" not in page.text
     home = client.get("/", headers=HTML).text
     assert "10 years" not in home

@@ -3,7 +3,8 @@
     pybabel extract -F babel.cfg -o carpal.pot src && pybabel update -i carpal.pot -d src/carpal/locale -D carpal
     pybabel compile -d src/carpal/locale -D carpal
 
-Warnings of the reader and messages of errors stay English: they are part of the result and are quoted in reports.
+Warnings of the reader and messages of errors stay English: they are part of the result and are quoted in reports. On
+the page a refusal's reason stands above its message, translated (`trust.reasons`).
 """
 
 from __future__ import annotations

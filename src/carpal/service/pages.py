@@ -39,6 +39,7 @@ from carpal.service.auth import SESSION_SECONDS, User
 from carpal.service.picture import for_viewer
 from carpal.service.readings import Decision
 from carpal.service.studies import Facts
+from carpal.trust.reasons import translated
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 LANGUAGE: Final = "carpal_language"
@@ -73,6 +74,7 @@ def environment(language: str) -> Environment:
     words = words_of(language)
     found.install_gettext_translations(words, newstyle=True)  # type: ignore[attr-defined]
     found.filters["years"] = lambda months: years(months, words)
+    found.filters["reason"] = lambda refusal: translated(refusal, words)
     found.filters["signed"] = signed
     found.filters["svg"] = lambda chart: Markup(svg(chart))
     return found
