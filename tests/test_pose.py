@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.imaging.bands import Toned
+from carpal.imaging.original import Original
 from carpal.inference import pose
 from carpal.inference.pose import Similarity
 from carpal.model.mean_hand import MEAN_HAND
@@ -99,7 +100,7 @@ def test_pixels_lie_where_the_map_says(
     degrees: float, radius: float, factor: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Spots drawn on the regions of a turned hand show up where its boxes go, from the prepared picture or a larger."""
-    monkeypatch.setattr(pose, "stretch", lambda picture_HW, inverted: picture_HW)
+    monkeypatch.setattr(Original, "bright", property(lambda picture: Toned(picture.pixels_HW)))
     shape = (256, 240)
     boxes_R4 = hand(radius, degrees, 120 + 130j, mirrored=False)
     middles_R = (boxes_R4[:, 0] + boxes_R4[:, 2] + 1j * (boxes_R4[:, 1] + boxes_R4[:, 3])) / 2
