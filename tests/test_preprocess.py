@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.imaging.preprocess import SOFTNESS, Geometry, is_inverted, pad, preprocess, soften, stretch
+from carpal.imaging.original import Original
+from carpal.imaging.preprocess import SOFTNESS, Geometry, is_inverted, pad, preprocess, soften
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.jpg"))
 IDS = [path.stem for path in EXAMPLES]
@@ -73,7 +74,8 @@ def test_a_frame_does_not_set_the_scale(path: Path, value: int) -> None:
     thickness = round(0.08 * max(grey(path).shape))
     framed_HW = np.pad(grey(path), thickness, constant_values=value)
     inside = np.s_[thickness:-thickness, thickness:-thickness]
-    assert difference(stretch(framed_HW)[inside], stretch(grey(path))) < 12
+    framed, alone = (Original(pixels_HW).stretched(False).whole() for pixels_HW in (framed_HW, grey(path)))
+    assert difference(framed[inside], alone) < 12
     assert is_inverted(framed_HW) is False
 
 

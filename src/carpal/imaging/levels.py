@@ -90,7 +90,7 @@ def unround(pixels_HW: NDArray[Any], counts_L: Counts | None = None) -> NDArray[
 
     A copy stretched to 0..255 has gaps where the radiograph had none, since its values were rounded: 0, 1, 2, 3 became
     0, 1.4, 2.8, 4.2 and then 0, 1, 3, 4. The radiograph's values come back from the widest even spacing that all levels
-    fit; factor and offset are taken out by `preprocess.stretch`. Where no gaps are, the spacing is one and nothing
+    fit; factor and offset are taken out by `Original.stretched`. Where no gaps are, the spacing is one and nothing
     changes but the cut; after a gamma curve no wider one fits. More than 8 bits are left as they are.
     """
     if pixels_HW.dtype != np.uint8:

@@ -51,11 +51,11 @@ class Original:
 
     @property
     def bright(self) -> Toned:
-        """Stretched to 0..255, bones bright (`preprocess.stretch`)."""
+        """Stretched to 0..255, bones bright."""
         return self.stretched(self.inverted)
 
     def stretched(self, inverted: bool) -> Toned:
-        """Stretched to 0..255 between the narrower pair of percentiles, inverted if asked."""
+        """Grey values between the narrower pair of percentiles become 0..255, clipped, inverted if asked."""
         low_all, high_all = percentiles(self.pixels_HW, ENDS, self.counts_L)
         low_middle, high_middle = percentiles(middle(self.pixels_HW), ENDS, self.middle_L)
         low, high = max(low_all, low_middle), min(high_all, high_middle)

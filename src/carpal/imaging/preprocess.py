@@ -98,11 +98,6 @@ def pad(pixels_HW: NDArray[Any], stride: int = STRIDE) -> tuple[NDArray[Any], tu
     return np.pad(pixels_HW, ((top, more_y - top), (left, more_x - left))), (left, top)
 
 
-def stretch(pixels_HW: NDArray[Any], inverted: bool = False) -> NDArray[np.float32]:
-    """Grey values between the narrower pair of percentiles become 0..255 (float32), clipped, inverted if asked."""
-    return Original(pixels_HW).stretched(inverted).whole()
-
-
 def is_inverted(pixels_HW: NDArray[Any]) -> bool:
     """True where the background is bright: air is smooth, so the smoother end of the grey scale is air.
 
