@@ -16,6 +16,7 @@ from PIL import Image
 from carpal.checkout import commit
 from carpal.cli import main
 from carpal.evaluation import run
+from carpal.inference.info import sha256_of
 from carpal.trust import fit, negatives
 from carpal.trust.limits import Limits
 from carpal.trust.picture import measure
@@ -99,7 +100,7 @@ def test_every_hand_is_looked_at_once_and_so_many_by_the_network(
     for name in range(5):
         Image.fromarray(np.tile(np.arange(40, dtype=np.uint8), (40, 1)) * (name + 1)).save(folder / f"{name}.jpg")
     monkeypatch.setattr(fit.shared, "images", lambda _: [])
-    few, others = ([case.name for case in fit.radiographs(tmp_path, *span)] for span in ((2,), (None, False, 2)))
+    few, others = ([case.name for case in fit.brazilians(tmp_path, *span)] for span in ((2,), (None, 2)))
     assert (len(few), sorted(few + others)) == (2, [f"{name}.jpg" for name in range(5)])
     asked: list[tuple[str, bool]] = []
     fitted = fit.fit_limits(cases)
@@ -110,7 +111,7 @@ def test_every_hand_is_looked_at_once_and_so_many_by_the_network(
 
     monkeypatch.setattr(fit, "look", look)
     monkeypatch.setattr(fit, "AT_ONCE", 2)
-    assert [one.name for one in fit.look_at(fit.radiographs(tmp_path))] == few + others  # in order
+    assert [one.name for one in fit.look_at(fit.brazilians(tmp_path))] == few + others  # in order
     asked.clear()
     monkeypatch.setattr(fit, "others", lambda *_: iter(()))
     monkeypatch.setattr(fit, "open_engine", lambda *_, **__: object())
@@ -184,8 +185,9 @@ def test_the_command_prints_the_counts_and_writes_the_limits(
 ) -> None:
     weights = tmp_path / "some.onnx"
     weights.write_bytes(b"weights")
-    weights.with_suffix(".json").write_text(json.dumps({"name": "some", "version": "1"}))
-    for name in ("radiographs", "others", "cuts", "spoils"):
+    known = {"name": "some", "version": "1", "sha256": sha256_of(weights), "training": {"data": {"holdout": [3]}}}
+    weights.with_suffix(".json").write_text(json.dumps(known))
+    for name in ("radiographs", "brazilians", "others", "cuts", "spoils"):
         monkeypatch.setattr(fit, name, lambda *_, **__: iter(()))
     monkeypatch.setattr(fit, "open_engine", lambda *_, **__: object())
     monkeypatch.setattr(fit, "look_at", lambda _, engine=None: cases if engine else [])
@@ -208,4 +210,5 @@ def test_the_command_prints_the_counts_and_writes_the_limits(
     assert Limits.from_sidecar(block, "some") == fit.fit_limits(cases)
     assert block["command"] == "carpal limits --source data --weights some.onnx --kept-out none --limit 7 --each 5"
     assert block["commit"] == commit()
+    assert block["held_out"] == [3]
     assert block["fitted_on"].keys() == {case.kind for case in cases}

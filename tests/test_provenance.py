@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from carpal.inference.info import WeightsInfo
 from carpal.model import weights
 from carpal.model.alanet import ALANet, ModelConfig
 from carpal.training import provenance, recipes
@@ -48,3 +50,19 @@ def test_foreign_weights_are_known_by_their_hash(tmp_path: Path) -> None:
     path.write_bytes(b"foreign")
     assert provenance.ancestor(replace(recipes.smoke(), start=str(path))) == {"sha256": weights.sha256(path)}
     assert provenance.ancestor(recipes.smoke()) == {}
+
+
+@pytest.mark.parametrize(
+    ("training", "held_out"),
+    [
+        ({"data": {"holdout": [0]}, "started_from": {"training": {"data": {"holdout": [0, 1]}}}}, (0,)),
+        ({"data": {"holdout": [0, 1]}, "started_from": {"training": {"data": {"holdout": [0]}}}}, (0,)),
+        ({"data": {"holdout": [0]}, "started_from": {"training": {"data": {"holdout": [1]}}}}, ()),
+        ({"data": {"holdout": [3, 2]}, "started_from": {"sha256": "of ImageNet"}}, (2, 3)),
+        ({"data": {"holdout": [4]}, "started_from": {"trunk": {"training": {"data": {"stores": ["a"]}}}}}, ()),
+        ({"data": {"holdout": [1]}, "average_of": [{"training": {"data": {"holdout": [n, 1]}}} for n in (0, 2)]}, (1,)),
+        ({}, ()),
+    ],
+)
+def test_held_out_is_what_no_training_of_the_chain_read(training: dict[str, Any], held_out: tuple[int, ...]) -> None:
+    assert WeightsInfo(Path("a.onnx"), "a", "1", "", 0, 256, True, training=training).held_out == held_out

@@ -28,10 +28,12 @@ pytest.importorskip("onnxruntime")
 
 @pytest.fixture
 def floats(tiny_onnx: Path, tmp_path: Path) -> Path:
-    """The tiny float file and its sidecar, to be changed at will."""
-    for suffix in (".onnx", ".json"):
-        shutil.copy(tiny_onnx.with_suffix(suffix), tmp_path)
-    return tmp_path / tiny_onnx.name
+    """The tiny float file and its sidecar, which says that folds 0 and 1 were held out; to be changed at will."""
+    path = Path(shutil.copy(tiny_onnx, tmp_path))
+    values = json.loads(tiny_onnx.with_suffix(".json").read_text())
+    values["training"] = {"data": {"holdout": [0, 1]}}
+    path.with_suffix(".json").write_text(json.dumps(values))
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -184,6 +186,15 @@ def test_the_command_writes_a_pair_that_int8_finds(
 def test_what_cannot_be_written_is_said_first(floats: Path, out: str, default: bool, complaint: str) -> None:
     with pytest.raises(ConfigError, match=complaint):
         quantize(floats, Path("data"), floats.parent / out, default=default)
+
+
+def test_without_unseen_radiographs_there_is_no_gate(floats: Path) -> None:
+    """Each fold was read by some training that led to these weights."""
+    values = json.loads(floats.with_suffix(".json").read_text())
+    values["training"]["started_from"] = {"training": {"data": {"holdout": [2]}}}
+    floats.with_suffix(".json").write_text(json.dumps(values))
+    with pytest.raises(WeightsError, match="no fold that its training held out"):
+        quantize(floats, Path("data"), floats.parent / "a.onnx")
 
 
 def write(folder: Path, name: str, **more: Any) -> Path:

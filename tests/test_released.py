@@ -56,7 +56,7 @@ def test_the_file_is_what_its_sidecar_says() -> None:
     info = read_info("alanet")
     assert info.path.stat().st_size <= 64_000_000
     assert info.regions
-    assert info.training["data"]["holdout"] == [0, 1]
+    assert info.held_out == (0, 1)
     content = info.path.read_bytes()
     assert b".py" not in content
     text = info.path.with_suffix(".json").read_text(encoding="utf-8")

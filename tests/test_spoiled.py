@@ -79,11 +79,12 @@ def test_they_are_counted_apart(
     lacking_R3 = points_R3 * [1, 1, 0]
     points = [lacking_R3, points_R3, lacking_R3, points_R3, points_R3]
     annotated = [(SimpleNamespace(id=str(n), name="", male=True), hand_HW, each) for n, each in enumerate(points)]
-    monkeypatch.setattr(fit, "_annotated", lambda _, each, held_out: iter(annotated[:each] if held_out else []))
-    assert [case.name for case in fit.spoils(Path("data"), 2)] == ["1"] * 5 + ["3"] * 5
+    monkeypatch.setattr(fit, "_annotated", lambda _, folds, each=None: iter(annotated[:each] if 0 in folds else []))
+    assert [case.name for case in fit.spoils(Path("data"), [0], 2)] == ["1"] * 5 + ["3"] * 5
     monkeypatch.setattr(fit, "cuts", lambda *_, **__: iter(()))
     empty: Callable[..., Any] = lambda *_, **__: iter(())  # noqa: E731
     monkeypatch.setattr(fit, "radiographs", empty)
+    monkeypatch.setattr(fit, "brazilians", empty)
     drawn = [fit.Case("drawn text", str(n), Radiograph(negatives.draw("text", n), "t")) for n in range(2)]
     monkeypatch.setattr(fit, "others", lambda *_: iter(drawn))
     monkeypatch.setattr(fit, "open_engine", lambda *_, **__: fake_engine())

@@ -2,8 +2,8 @@
 
 Which blocks of the network become integers is found on radiographs of the training folds: each block alone is made
 int8, and how far the ages and regions then move is measured. Their squares add up, as errors of independent roundings
-do; the blocks that move most stay in float32 until the sum is below `AIM`. The gate is measured on the held-out folds
-with whole assessments, and says no rather than maybe.
+do; the blocks that move most stay in float32 until the sum is below `AIM`. The gate is measured on the folds that
+the weights' trainings held out, with whole assessments, and says no rather than maybe.
 """
 
 from __future__ import annotations
@@ -30,10 +30,8 @@ from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import WeightsInfo, put_in_place, read_info, sidecar_of, update_sidecar
 from carpal.inference.onnx_runtime import no_boxes, open_session
 
-CALIBRATION_FOLDS: Final = (2, 3, 4)
-GATE_FOLDS: Final = (0, 1)
 CALIBRATION, SEARCH = 40, 12
-"""Radiographs for the ranges, and others for the choice of blocks; all of `CALIBRATION_FOLDS`."""
+"""Radiographs for the ranges, and others for the choice of blocks; all of the folds that were trained on."""
 TRIES: Final = 5
 """After as many failed gates, each with one more block in float32, it is given up."""
 MOST_BYTES: Final = 64_000_000
@@ -65,15 +63,15 @@ def quantize(
     info = read_info(weights)
     _check(info, out, default)
     samples = shared.images(data)
-    known = spread([s for s in samples if s.fold in CALIBRATION_FOLDS], CALIBRATION + SEARCH)
-    held_out = [s for s in samples if s.fold in GATE_FOLDS]
+    known = spread([s for s in samples if s.fold not in info.held_out], CALIBRATION + SEARCH)
+    held_out = [s for s in samples if s.fold in info.held_out]
     model = quantise.float_form(info.path.read_bytes())
     blocks = quantise.blocks(model)
     if unknown := sorted(set(keep) - set(blocks)):
         raise ConfigError(f"--keep {' '.join(unknown)}: no such block - the blocks are {', '.join(blocks)}")
     search = known[:: len(known) // SEARCH][:SEARCH]
     feeds = [_feed(s, info.long_side, bool(i % 2)) for i, s in enumerate(s for s in known if s not in search)]
-    _say(f"ranges from {len(feeds)} radiographs of folds {_list(CALIBRATION_FOLDS)}")
+    _say(f"ranges from {len(feeds)} radiographs outside folds {_list(info.held_out)}")
     histograms = quantise.observe(model, feeds)
     effects = measure_blocks(model, histograms, blocks, [_feed(s, info.long_side) for s in search])
     floats = [*keep, *(name for name in choose(effects) if name not in keep)]
@@ -183,7 +181,7 @@ def _sidecar(info: WeightsInfo, effects: dict[str, Effect], floats: list[str], c
         "quantised": {
             "source": info.sha256,
             "float32_blocks": floats,
-            "calibration": f"{count} radiographs of folds {_list(CALIBRATION_FOLDS)}, {quantise.SHARE} of the values",
+            "calibration": f"{count} radiographs outside folds {_list(info.held_out)}, {quantise.SHARE} of the values",
             "effects": {
                 name: {"months": round(e.months, 4), "shift": round(e.shift, 6)} for name, e in effects.items()
             },
@@ -196,7 +194,7 @@ def _sidecar(info: WeightsInfo, effects: dict[str, Effect], floats: list[str], c
 def _write(
     info: WeightsInfo, out: Path, content: bytes, sidecar: dict[str, Any], gates: dict[str, Gate], default: bool
 ) -> WeightsInfo:
-    measured = {"folds": list(GATE_FOLDS), **{backend: asdict(gate) for backend, gate in gates.items()}}
+    measured = {"folds": list(info.held_out), **{backend: asdict(gate) for backend, gate in gates.items()}}
     sidecar["quantised"]["gate"] = measured
     put_in_place(out, content, sidecar)
     if out.parent.resolve() == info.path.parent.resolve():
@@ -208,6 +206,11 @@ def _write(
 def _check(info: WeightsInfo, out: Path, default: bool) -> None:
     if info.path.suffix != ".onnx" or info.precision != "fp32" or not info.regions:
         raise WeightsError(f"{info.path} cannot be quantised - it is no float32 .onnx file with regions - export one")
+    if not info.held_out:
+        raise WeightsError(
+            f"{info.path} cannot be quantised - its sidecar names no fold that its training held out, and the gate "
+            "needs radiographs that it has not seen - train with --set data.holdout=0"
+        )
     if out.suffix != ".onnx" or not out.parent.is_dir():
         raise ConfigError(f"{out} cannot be written - it must end in .onnx, in a folder that exists - choose another")
     if out.resolve() == info.path.resolve() or sidecar_of(out).resolve() == sidecar_of(info.path).resolve():

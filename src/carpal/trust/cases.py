@@ -16,18 +16,19 @@ from carpal.errors import WeightsError
 from carpal.imaging.preprocess import preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, open_engine
+from carpal.inference.info import read_info
 from carpal.inference.nearest import Cases, cases_path
 from carpal.inference.upright import read_views
-from carpal.trust.fit import HELD_OUT
 
 
 def write(source: Path, weights: str = "alanet", limit: int | None = None) -> Path:
-    """Reads the data folder's radiographs outside the folds that are held out, and writes the table; returns its path.
+    """Reads the data folder's radiographs that the weights were trained on, and writes the table; returns its path.
 
     Raises DataError, WeightsError (weights without features, fewer than two radiographs), BackendError.
     """
     engine = open_engine(weights, threads=1)
-    samples = [sample for sample in shared.images(source) if sample.fold not in HELD_OUT][:limit]
+    held_out = read_info(weights).held_out
+    samples = [sample for sample in shared.images(source) if sample.fold not in held_out][:limit]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         features = []
         for done, one_F in enumerate(pool.map(lambda sample: see(sample, engine), samples), 1):

@@ -1,10 +1,10 @@
 """Fits the limits of a refusal to weights, and writes them into their sidecar: `carpal limits`.
 
-Hands are the project's radiographs outside the folds that are held out and the Brazilian ones; no hands are drawn
-pictures, other anatomies cut from annotated hands, and the pictures of the folders given. A folder that is kept out,
-the hands of the folds held out and what is cut from them are measured and fit nothing; nor do hands that lack a part or
-have a cast, a splint or metal over it (`spoiled`), which are counted apart. The rules, for each number of which hands
-have one end:
+Hands are the project's radiographs of the folds that the weights were trained on and the Brazilian ones; no hands are
+drawn pictures, other anatomies cut from annotated hands, and the pictures of the folders given. A folder that is kept
+out, the hands of the folds that the weights' trainings held out and what is cut from them are measured and fit
+nothing; nor do hands that lack a part or have a cast, a splint or metal over it (`spoiled`), which are counted apart.
+The rules, for each number of which hands have one end:
 
 - `surety`: half-way (geometric mean) between the hands' 0.1 % quantile and the others' 99 % quantile, where these lie
   apart; else the hands' 0.2 % quantile.
@@ -21,7 +21,7 @@ import json
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from itertools import chain, islice
@@ -40,7 +40,7 @@ from carpal.imaging.preprocess import preprocess
 from carpal.imaging.raster import IN_COLOUR
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, open_engine
-from carpal.inference.info import resolve, sidecar_of
+from carpal.inference.info import read_info, resolve, sidecar_of
 from carpal.inference.upright import read_views
 from carpal.trust import negatives, refusal, spoiled, two_hands
 from carpal.trust.limits import LOOKS, Limits, Usual
@@ -48,8 +48,6 @@ from carpal.trust.picture import Picture, measure
 from carpal.trust.refusal import Found
 from carpal.types import Radiograph
 
-HELD_OUT: Final = (0, 1)
-"""The folds that the released weights were not trained on."""
 SMALLEST: Final = 96.0
 MISSED: Final = 1
 FURTHER: Final = 1.25
@@ -78,46 +76,45 @@ class Seen(NamedTuple):
     """A hand that would be taken for two."""
 
 
-def radiographs(source: Path, limit: int | None = None, held_out: bool = False, start: int = 0) -> Iterator[Case]:
-    """Hands of the data folder in a fixed random order, of the other folds or those held out; then Brazilian ones.
-
-    Of each those from `start` up to `limit`; None gives all.
-    """
-    samples = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out]
-    order = np.random.default_rng(0)
-    for index in order.permutation(len(samples))[start:limit]:
+def radiographs(source: Path, folds: Collection[int], limit: int | None = None, start: int = 0) -> Iterator[Case]:
+    """Hands of these folds of the data folder in a fixed random order, from `start` up to `limit`; None gives all."""
+    samples = [sample for sample in shared.images(source) if sample.fold in folds]
+    for index in np.random.default_rng(0).permutation(len(samples))[start:limit]:
         sample = samples[index]
         yield Case("rsna", sample.id, read_radiograph(sample.read(), sample.name), bool(sample.male))
-    if not held_out:
-        files = sorted((source / "external" / "brazil").glob("*.jpg"))
-        for index in order.permutation(len(files))[start:limit]:
-            yield Case("brazil", files[index].name, read_radiograph(files[index]))
 
 
-def others(source: Path, each: int) -> Iterator[Case]:
+def brazilians(source: Path, limit: int | None = None, start: int = 0) -> Iterator[Case]:
+    """The Brazilian hands, as `radiographs` gives those of the folds."""
+    files = sorted((source / "external" / "brazil").glob("*.jpg"))
+    for index in np.random.default_rng(0).permutation(len(files))[start:limit]:
+        yield Case("brazil", files[index].name, read_radiograph(files[index]))
+
+
+def others(source: Path, folds: Collection[int], each: int) -> Iterator[Case]:
     """`each` drawn pictures of every family, and `cuts`."""
     for family in negatives.FAMILIES:
         for seed in range(each):
             yield Case(f"drawn {family}", str(seed), Radiograph(negatives.draw(family, seed), f"{family} {seed}"))
-    yield from cuts(source, each)
+    yield from cuts(source, folds, each)
 
 
-def cuts(source: Path, each: int | None, held_out: bool = False) -> Iterator[Case]:
-    """Other anatomies cut from `each` annotated hands (None: all), of the folds that are held out or of the others."""
-    for place, (sample, pixels_HW, points_R3) in enumerate(_annotated(source, each, held_out)):
+def cuts(source: Path, folds: Collection[int], each: int | None = None) -> Iterator[Case]:
+    """Other anatomies cut from `each` annotated hands of these folds (None: all)."""
+    for place, (sample, pixels_HW, points_R3) in enumerate(_annotated(source, folds, each)):
         for kind in negatives.CUTS:
             piece_HW = negatives.cut(pixels_HW, points_R3, kind, 2 + place % 4)
             if piece_HW is not None:
                 yield Case(f"cut {kind}", sample.id, Radiograph(piece_HW, sample.name), bool(sample.male))
 
 
-def spoils(source: Path, each: int) -> Iterator[Case]:
-    """`each` hands of the folds that are held out, after every one of `spoiled.KINDS`.
+def spoils(source: Path, folds: Collection[int], each: int) -> Iterator[Case]:
+    """`each` hands of these folds, after every one of `spoiled.KINDS`.
 
     Only hands that are annotated down to the ulna; fewer where there are fewer.
     """
     done = 0
-    for sample, pixels_HW, points_R3 in _annotated(source, None, held_out=True):
+    for sample, pixels_HW, points_R3 in _annotated(source, folds):
         made = {kind: spoiled.spoil(pixels_HW, points_R3, kind, 2 + done % 4) for kind in spoiled.KINDS}
         whole = {kind: spoiled_HW for kind, spoiled_HW in made.items() if spoiled_HW is not None}
         if len(whole) < len(made):
@@ -130,10 +127,10 @@ def spoils(source: Path, each: int) -> Iterator[Case]:
 
 
 def _annotated(
-    source: Path, each: int | None, held_out: bool
+    source: Path, folds: Collection[int], each: int | None = None
 ) -> Iterator[tuple[Sample, NDArray[Any], NDArray[np.float64]]]:
     """Samples with regions in a fixed random order, their pixels, and the regions (x, y, v) in these."""
-    annotated = [s for s in shared.images(source) if (s.fold in HELD_OUT) is held_out and s.regions is not None]
+    annotated = [s for s in shared.images(source) if s.fold in folds and s.regions is not None]
     for index in np.random.default_rng(1).permutation(len(annotated))[:each]:
         sample = annotated[index]
         assert sample.regions is not None
@@ -248,19 +245,24 @@ def fit(
     beyond the largest source reads all. Raises DataError, WeightsError, BackendError.
     """
     engine = open_engine(weights, threads=1)
-    fitted = [radiographs(source, limit), others(source, each), *map(pictures, pictures_of)]
-    seen = look_at(chain.from_iterable(fitted), engine) + look_at(radiographs(source, start=limit))
+    held_out = read_info(weights).held_out
+    known = set(range(shared.FOLDS)).difference(held_out)
+    hands = radiographs(source, known, limit), brazilians(source, limit)
+    fitted = [*hands, others(source, known, each), *map(pictures, pictures_of)]
+    seen = look_at(chain.from_iterable(fitted), engine)
+    seen += look_at(chain(radiographs(source, known, start=limit), brazilians(source, start=limit)))
     limits = fit_limits(seen)
-    tests = [*map(pictures, kept_out), radiographs(source, limit, held_out=True), cuts(source, None, held_out=True)]
+    tests = [*map(pictures, kept_out), radiographs(source, held_out, limit), cuts(source, held_out)]
     kept = look_at(chain.from_iterable(tests), engine)
-    kept += look_at(radiographs(source, held_out=True, start=limit))
+    kept += look_at(radiographs(source, held_out, start=limit))
     words: list[tuple[str, str | Path]] = [("--source", source), ("--weights", weights)]
     words += [("--pictures", folder) for folder in pictures_of] + [("--kept-out", folder) for folder in kept_out]
     named = [f"{flag} {without_machine(path)}" for flag, path in words]
     return limits.as_dict() | {
         "fitted_on": table(seen, limits),
         "kept_out": table(kept, limits),
-        "spoiled": table(look_at(spoils(source, each), engine), limits),
+        "spoiled": table(look_at(spoils(source, held_out, each), engine), limits),
+        "held_out": list(held_out),
         "command": " ".join(["carpal limits", *named, f"--limit {limit} --each {each}"]),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
