@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.gate": BASE | {"inference", "imaging", "data"},
     "evaluation.quantised": BASE | {"inference", "imaging", "data"},
     "evaluation.run": BASE | {"inference", "imaging", "data", "trust"},
+    "evaluation.pool": BASE | {"inference", "data"},
     "evaluation.gallery": BASE | {"imaging", "report"},
     "evaluation.proposals": BASE | {"imaging", "data", "model"},  # model.mean_hand, which needs no torch
     "evaluation.compare_latency": BASE | {"inference"},

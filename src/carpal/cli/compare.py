@@ -1,4 +1,4 @@
-"""`carpal compare` and `carpal figures`: systems side by side, and the paper's figures from one's own data."""
+"""`carpal compare`, `pool` and `figures`: systems side by side, folds as one, the paper's figures from own data."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from carpal.cli.words import add_network, command
 
 
 def add(commands: Any) -> None:
-    """Adds both commands."""
+    """Adds the three commands."""
     _compare(commands)
+    _pool(commands)
     _figures(commands)
 
 
@@ -34,6 +35,22 @@ def _compare(commands: Any) -> None:
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
     group.add_argument("--into", type=Path, metavar="PAGE.md", help="also put the tables between this page's marks")
+
+
+def _pool(commands: Any) -> None:
+    parser = command(
+        commands,
+        "pool",
+        "put the evaluations of a cross-validation together, each of a network and the fold that it did not see",
+        "Writes predictions.csv, report.json and plots of all their radiographs, and prints a summary.",
+        "  carpal pool fold0 fold1 fold2 fold3 fold4 --out folds",
+        "a folder that `carpal evaluate` did not write, a radiograph in two of them",
+    )
+    parser.set_defaults(module="compare")
+    group = parser.add_argument_group("input")
+    group.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that `carpal evaluate` wrote")
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
 
 
 def _figures(commands: Any) -> None:
@@ -64,6 +81,14 @@ def run_compare(arguments: Namespace) -> int:
     from carpal.evaluation import compare_run
 
     print(compare_run.run(arguments.runs, arguments.out, rounds=arguments.latency, into=arguments.into), end="")
+    return 0
+
+
+def run_pool(arguments: Namespace) -> int:
+    """Puts them together and prints each part's error and that of all."""
+    from carpal.evaluation import pool
+
+    print(pool.lines(pool.pool(arguments.runs, arguments.out)))
     return 0
 
 

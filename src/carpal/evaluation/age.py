@@ -119,6 +119,11 @@ def by_age(predictions: Predictions) -> dict[str, dict[str, Any]]:
     return {f"{low}-{high}": summary(predictions.where(band_N == i)) for i, (low, high) in enumerate(BANDS)}
 
 
+def report(predictions: Predictions) -> dict[str, Any]:
+    """`summary`, with `by_sex` and `by_age`: what report.json says of ages."""
+    return {**summary(predictions), "by_sex": by_sex(predictions), "by_age": by_age(predictions)}
+
+
 def band_of(boneage_N: NDArray[np.float64]) -> NDArray[np.int64]:
     """The index in BANDS of each reference age (months)."""
     starts = [12.0 * low for low, _ in BANDS[1:]]

@@ -105,8 +105,7 @@ def _draw(read: Sequence[tuple[labels.Label, Assessment]], kept: Sequence[Case],
         figure_drawings.case_study(kept, out / FIGURE_3)
         written.append(out / FIGURE_3)
     if len(predictions):
-        plots.bland_altman(predictions, out / BLAND_ALTMAN)
-        plots.error_by_age(predictions, out / ERROR_BY_AGE)
+        plots.draw(predictions, out)
         above_NK = np.array([assessment.probabilities for _, assessment in read])
         figure_drawings.calibration(above_NK, predictions.boneage_N, out / CALIBRATION)
         written += [out / BLAND_ALTMAN, out / ERROR_BY_AGE, out / CALIBRATION]

@@ -22,6 +22,12 @@ LIMITS: Final = 1.96
 """Standard deviations from the bias to the limits of agreement (95 % of normal differences)."""
 
 
+def draw(predictions: Predictions, folder: Path) -> None:
+    """Both pictures, under their names in this folder."""
+    bland_altman(predictions, folder / BLAND_ALTMAN)
+    error_by_age(predictions, folder / ERROR_BY_AGE)
+
+
 def bland_altman(predictions: Predictions, path: Path) -> None:
     """Difference against mean of both ages, the bias and the 95 % limits of agreement; a PNG at `path`."""
     figure, axes = _figure(8.0, 5.0)

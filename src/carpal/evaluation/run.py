@@ -115,7 +115,7 @@ def evaluate(
     rows = labels.read_labels(table)
     files = labels.find_images(images, rows, table)
     references = labels.read_references(regions, files) if regions else {}
-    _make_folder(out)
+    make_folder(out)
     stated: dict[str, Any] = {}
     if engine is None:
         engine, stated = _open(weights, backend, precision)
@@ -134,7 +134,7 @@ def evaluate(
 def _report(readings: Readings, engine: Engine, with_regions: bool) -> dict[str, Any]:
     """Everything of report.json but the command."""
     return {
-        **_age_report(readings.predictions),
+        **age.report(readings.predictions),
         "median": readout.report(readings.predictions, readings.assessments),
         "regions": _regions(readings) if with_regions else None,
         "interval": intervals.report(engine.calibration, readings.read, readings.assessments),
@@ -276,12 +276,7 @@ def _write(out: Path, readings: Readings, report: dict[str, Any]) -> None:
         intervals.write(out / INTERVALS, readings.read, readings.assessments)
     (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if len(predictions):
-        plots.bland_altman(predictions, out / plots.BLAND_ALTMAN)
-        plots.error_by_age(predictions, out / plots.ERROR_BY_AGE)
-
-
-def _age_report(predictions: age.Predictions) -> dict[str, Any]:
-    return {**age.summary(predictions), "by_sex": age.by_sex(predictions), "by_age": age.by_age(predictions)}
+        plots.draw(predictions, out)
 
 
 def _check_installed(with_regions: bool) -> None:
@@ -290,7 +285,8 @@ def _check_installed(with_regions: bool) -> None:
         raise BackendError(f"An evaluation needs {' and '.join(missing)} - not installed - pip install 'carpal[eval]'.")
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
+    """Makes the folder for the results. Raises ConfigError where it cannot be."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

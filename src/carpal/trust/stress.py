@@ -30,6 +30,7 @@ import carpal
 from carpal.checkout import commit, without_machine
 from carpal.errors import ConfigError
 from carpal.evaluation import labels, stress_plot
+from carpal.evaluation.run import make_folder
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine, Reading, open_engine
@@ -76,7 +77,7 @@ def run(
     chosen = _families(families, clinical)
     rows = _choose(labels.read_labels(table), limit)
     files = labels.find_images(images, rows, table)
-    _make_folder(out)
+    make_folder(out)
     started = time.monotonic()
     engine = engine or open_engine(weights, backend, 1, precision)
     cases = [(read_radiograph(files[row.id]), Sex.MALE if row.male else Sex.FEMALE, row.boneage) for row in rows]
@@ -283,13 +284,6 @@ def _command(
     words += ["--limit", str(limit)] if limit is not None else []
     words += [word for name in families or () for word in ("--family", name)]
     return shlex.join(["carpal", "stress", *words, *(["--clinical"] if clinical else [])])
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {out} is no folder to write to - {error.strerror} - name another.") from None
 
 
 def _progress(what: str) -> None:
