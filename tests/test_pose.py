@@ -80,9 +80,9 @@ def test_the_re_sampled_picture_shows_the_usual_pose(
     height, width = pose.canvas(SIDE)
     assert upright.degrees == pytest.approx(0, abs=1e-3)
     assert upright.radius == pytest.approx(pose.RADIUS * SIDE, rel=1e-4)
-    assert abs(upright.map.offset - complex(0.5 * width, 0.455 * height)) < 1e-2
+    assert abs(upright.map.offset - complex(0.5 * width, 0.446 * height)) < 1e-2
     assert upright.mirrored is mirrored
-    assert pose.is_usual(upright, SIDE)
+    assert pose.is_to_read(upright, SIDE)
 
 
 def spots(middles_R: np.ndarray, shape: tuple[int, int], sigma: float) -> np.ndarray:
@@ -116,6 +116,20 @@ def test_pixels_lie_where_the_map_says(
         assert around_HW.max() > 100
         assert abs(x + np.average(columns, weights=around_HW) - middle.real) < 0.2
         assert abs(y + np.average(rows, weights=around_HW) - middle.imag) < 0.2
+
+
+def test_a_hand_found_badly_is_not_to_be_read_yet() -> None:
+    def to_read(degrees: float, share: float) -> bool:
+        boxes_R4 = hand(share * pose.RADIUS * SIDE, degrees + pose.USUAL_DEGREES, 100 + 120j, mirrored=False)
+        return pose.is_to_read(pose.fit(boxes_R4, np.ones(17)), SIDE)
+
+    low, high = pose.FAR
+    assert to_read(0, 1)
+    assert to_read(pose.STEADY - 0.1, low * 1.01)
+    assert to_read(-pose.STEADY + 0.1, high * 0.99)
+    assert not to_read(pose.STEADY + 0.1, 1)
+    assert not to_read(0, low * 0.99)
+    assert not to_read(0, high * 1.01)
 
 
 def test_usual_is_upright_and_of_a_usual_size() -> None:

@@ -24,9 +24,10 @@ USUAL_DEGREES: Final = 4.0
 """How far an upright left hand is turned clockwise from the mean hand, and a right hand anticlockwise."""
 USUAL_RADIUS: Final = 0.225
 """The usual size of a hand: root mean square distance of its regions from their middle, over the long side."""
-RADIUS: Final = 0.25
-"""The size at which it is read: fingertips, thumb and 3 cm of the forearm just fit into the picture."""
-MIDDLE: Final = 0.5 + 0.455j
+RADIUS: Final = 0.3
+"""The size at which it is read: the 17 regions just fit into the picture. Larger than in training, where fingertips and
+3 cm of the forearm fitted, too, since it is read better so (docs/log.md)."""
+MIDDLE: Final = 0.5 + 0.446j
 """Where the middle of the regions lies in the picture that is read, as shares of width and height."""
 ASPECT: Final = 13 / 16
 """Width over height of the picture that is read: at 256 pixels the canvas of training (`augment.canvas_size`)."""
@@ -34,6 +35,8 @@ STEADY: Final = 12.0
 """Degrees from upright within which a hand of a usual size lies as usual."""
 SIZES: Final = (0.15, 0.29)
 """Usual sizes, as `USUAL_RADIUS`. 98 % of 55 radiographs of folds 2-4 lie between 0.155 and 0.274 (docs/log.md)."""
+FAR: Final = (0.6, 1.16)
+"""Sizes, as shares of `RADIUS`, beyond which a hand in a re-sampled picture was found badly, and is re-sampled again."""
 SMALL: Final = USUAL_RADIUS / 2
 """A hand of half the usual size or less has smaller regions, too: those of an eighth of the picture would meet."""
 STRANGE: Final = 0.5
@@ -128,6 +131,12 @@ def is_usual(pose: Pose, long_side: int) -> bool:
     """Whether a hand lies as radiographs usually show it, neither turned nor small nor large in its picture."""
     low, high = SIZES
     return abs(pose.degrees) <= STEADY and low <= pose.radius / long_side <= high
+
+
+def is_to_read(pose: Pose, long_side: int) -> bool:
+    """Whether a hand in a re-sampled picture stands about as `to_reading` would have it."""
+    low, high = FAR
+    return abs(pose.degrees) <= STEADY and low <= pose.radius / (RADIUS * long_side) <= high
 
 
 def is_hand(pose: Pose, long_side: int) -> bool:

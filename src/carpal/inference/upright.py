@@ -121,7 +121,7 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
     if not pose.is_hand(found, long_side):
         return None
     seen = pose.fit(reading.boxes_R4, reading.scores_R)
-    good = stand.found is not None and pose.is_usual(seen, max(stand.picture_HW.shape))
+    good = stand.found is not None and pose.is_to_read(seen, max(stand.picture_HW.shape))
     return None if good else found
 
 
