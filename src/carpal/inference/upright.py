@@ -2,9 +2,10 @@
 
 The radiograph is read as it came, to find the hand: where its regions are unsure, the other quarter turns are tried,
 then the four between them, and the one whose regions are surest wins. Then it is re-sampled so that the hand stands as
-all hands did that the network learned ages from (`pose`, `carpal prepare --upright`), and read again. Every reading is
-the mean of a picture and its mirror image. So turns, shifts, borders and the hand's size in the frame move an age by
-little, and a left hand, the same hand mirrored and a right hand of the same bones give the same age.
+all hands did that the network learned ages from (`pose`, `carpal prepare --upright`), and the middle of that picture
+is read again, a little larger. Every reading is the mean of a picture and its mirror image. So turns, shifts, borders
+and the hand's size in the frame move an age by little, and a left hand, the same hand mirrored and a right hand of the
+same bones give the same age.
 """
 
 from __future__ import annotations
@@ -107,8 +108,9 @@ def settle(
         found = _to_resample(*best, max(pixels_HW.shape))
         if found is None:
             break
-        place = pose.to_reading(found, max(pixels_HW.shape))
-        again = Stand(pose.resample(source, pixels_HW.shape, place), 0, place, found)
+        place = pose.upright(found, max(pixels_HW.shape))
+        near_HW, place = pose.close_up(pose.resample(source, pixels_HW.shape, place), place)
+        again = Stand(near_HW, 0, place, found)
         best = read_both(engine, again.picture_HW, male), again
     return best
 
@@ -128,7 +130,7 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
 def bring(
     engine: Engine, original_HW: Source, prepared: Prepared, points_R3: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The picture that would be read and the points (x, y, v) on it: what training learns ages from.
+    """The picture of which the middle would be read, and the points (x, y, v) on it: what training learns ages from.
 
     The hand is found at the network's size; the picture has the prepared one's.
     """
@@ -141,7 +143,8 @@ def bring(
     _, stand = settle(engine, seen_HW, False, original_HW)
     if stand.place is None:
         return prepared.pixels_HW, points_R3
-    return take(original_HW, prepared, Similarity(stand.place.factor, stand.place.offset / shrink), points_R3)
+    place = stand.place if stand.found is None else pose.upright(stand.found, max(seen_HW.shape))
+    return take(original_HW, prepared, Similarity(place.factor, place.offset / shrink), points_R3)
 
 
 def take(
