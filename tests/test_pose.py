@@ -75,19 +75,14 @@ def test_the_re_sampled_picture_shows_the_usual_pose(
     radius: float, degrees: float, x: float, y: float, mirrored: bool
 ) -> None:
     boxes_R4 = hand(radius, degrees, x + 1j * y, mirrored)
-    place = pose.upright(pose.fit(boxes_R4, np.ones(17)), SIDE)
+    place = pose.to_reading(pose.fit(boxes_R4, np.ones(17)), SIDE)
     upright = pose.fit(place.inverse().boxes(boxes_R4), np.ones(17))
     height, width = pose.canvas(SIDE)
     assert upright.degrees == pytest.approx(0, abs=1e-3)
     assert upright.radius == pytest.approx(pose.RADIUS * SIDE, rel=1e-4)
     assert abs(upright.map.offset - complex(0.5 * width, 0.455 * height)) < 1e-2
     assert upright.mirrored is mirrored
-    _, near = pose.close_up(np.zeros((height, width), np.float32), place)
-    close = pose.fit(near.inverse().boxes(boxes_R4), np.ones(17))
-    assert close.radius == pytest.approx(pose.CLOSER * upright.radius, rel=1e-4)
-    middle = complex(width, height) / 2
-    assert abs(close.map.offset - middle - pose.CLOSER * (upright.map.offset - middle)) < 1e-2
-    assert pose.is_to_read(close, SIDE)
+    assert pose.is_usual(upright, SIDE)
 
 
 def spots(middles_R: np.ndarray, shape: tuple[int, int], sigma: float) -> np.ndarray:
@@ -101,12 +96,12 @@ def spots(middles_R: np.ndarray, shape: tuple[int, int], sigma: float) -> np.nda
 
 def test_the_close_up_shows_what_its_map_says() -> None:
     """A spot of the picture lies in the close-up where the inverse map puts it, and is so much larger."""
-    place = Similarity(0.5 + 0.2j, 30 - 10j)
     spot = 90 + 150j
-    near_HW, near = pose.close_up(spots(np.array([spot]), (256, 208), 3.0), place)
-    there = complex(near.inverse().points(place.points(np.array([spot])))[0])
+    near_HW, place = pose.close_up(spots(np.array([spot]), (256, 208), 3.0))
+    there = complex(place.inverse().points(np.array([spot]))[0])
     y_HW, x_HW = np.mgrid[0:256, 0:208] + 0.5
     assert near_HW.shape == (256, 208)
+    assert complex(place.points(np.array([104 + 128j]))[0]) == pytest.approx(104 + 128j)  # the middle stays
     assert abs(np.average(x_HW, weights=near_HW) - there.real) < 0.05
     assert abs(np.average(y_HW, weights=near_HW) - there.imag) < 0.05
     variance = np.average((x_HW - there.real) ** 2, weights=near_HW)
@@ -125,7 +120,7 @@ def test_pixels_lie_where_the_map_says(
     middles_R = (boxes_R4[:, 0] + boxes_R4[:, 2] + 1j * (boxes_R4[:, 1] + boxes_R4[:, 3])) / 2
     middles_R = middles_R[[5, 8, 16]]  # PIP1, PIP4, Wrist: none near another
     source_HW = spots(factor * middles_R, (factor * shape[0], factor * shape[1]), 3.0 * factor)
-    place = pose.upright(pose.fit(boxes_R4, np.ones(17)), SIDE)
+    place = pose.to_reading(pose.fit(boxes_R4, np.ones(17)), SIDE)
     picture_HW = pose.resample(Toned(source_HW), shape, place)
     assert picture_HW.shape == (256, 208)
     for middle in place.inverse().points(middles_R):
@@ -135,22 +130,6 @@ def test_pixels_lie_where_the_map_says(
         assert around_HW.max() > 100
         assert abs(x + np.average(columns, weights=around_HW) - middle.real) < 0.2
         assert abs(y + np.average(rows, weights=around_HW) - middle.imag) < 0.2
-
-
-def test_a_hand_found_badly_is_not_to_be_read_yet() -> None:
-    def to_read(degrees: float, share: float) -> bool:
-        boxes_R4 = hand(
-            share * pose.RADIUS * pose.CLOSER * SIDE, degrees + pose.USUAL_DEGREES, 100 + 120j, mirrored=False
-        )
-        return pose.is_to_read(pose.fit(boxes_R4, np.ones(17)), SIDE)
-
-    low, high = pose.FAR
-    assert to_read(0, 1)
-    assert to_read(pose.STEADY - 0.1, low * 1.01)
-    assert to_read(-pose.STEADY + 0.1, high * 0.99)
-    assert not to_read(pose.STEADY + 0.1, 1)
-    assert not to_read(0, low * 0.99)
-    assert not to_read(0, high * 1.01)
 
 
 def test_usual_is_upright_and_of_a_usual_size() -> None:

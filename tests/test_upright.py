@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carpal.imaging.original import as_original
 from carpal.imaging.preprocess import preprocess
 from carpal.inference import pose, upright
 from carpal.inference.engine import Reading
@@ -50,11 +49,6 @@ def hand(degrees: float = 0, size: float = pose.USUAL_RADIUS, middle: complex = 
     return np.concatenate([middles_R2 - 4, middles_R2 + 4], axis=-1).astype(np.float32)
 
 
-def close_up(there_R4: np.ndarray) -> pose.Similarity:
-    """The map of the picture in which a hand with these boxes is read."""
-    return pose.close_up(np.zeros((128, 104), np.float32), pose.upright(pose.fit(there_R4, np.ones(17)), SIDE))[1]
-
-
 def picture(shape: tuple[int, int] = SHAPE, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 255, shape).astype(np.float32)
 
@@ -67,7 +61,7 @@ MARGIN_4 = np.array([12, 0, 12, 0])
 def test_a_usual_hand_is_read_upright_and_its_boxes_keep_their_sides(degrees: float, size: float) -> None:
     """Four runs: the picture as it came and the hand upright, each mirrored as well. The age is of the last two."""
     there_R4 = hand(degrees, size)
-    upright_R4 = close_up(there_R4).inverse().boxes(there_R4, scaled=False)
+    upright_R4 = pose.to_reading(pose.fit(there_R4, np.ones(17)), SIDE).inverse().boxes(there_R4, scaled=False)
     engine = Finder((there_R4, 0.9), (upright_R4 + MARGIN_4, 0.9))
     reading, stand = read_views(engine, picture(), True)  # type: ignore[arg-type]
     assert (len(engine.shown), reading.months) == (4, (103 + 104) / 2)
@@ -79,7 +73,7 @@ def test_a_usual_hand_is_read_upright_and_its_boxes_keep_their_sides(degrees: fl
 @pytest.mark.parametrize(("degrees", "size"), [(20, 0.225), (-40, 0.225), (0, 0.12), (0, 0.32), (30, 0.1)])
 def test_a_hand_off_its_usual_pose_is_read_upright_and_its_boxes_come_back(degrees: float, size: float) -> None:
     there_R4 = hand(degrees, size)
-    place = close_up(there_R4)
+    place = pose.to_reading(pose.fit(there_R4, np.ones(17)), SIDE)
     upright_R4 = place.inverse().boxes(there_R4, scaled=size < pose.SMALL)
     engine = Finder((there_R4, 0.6), (upright_R4 + MARGIN_4, 0.9))
     reading, stand = read_views(engine, picture(), False)  # type: ignore[arg-type]
@@ -94,7 +88,7 @@ def test_a_hand_off_its_usual_pose_is_read_upright_and_its_boxes_come_back(degre
 
 def test_given_boxes_are_read_where_they_lie_and_come_back() -> None:
     there_R4 = hand(25)
-    place = close_up(there_R4)
+    place = pose.to_reading(pose.fit(there_R4, np.ones(17)), SIDE)
     given_R4 = there_R4.copy()
     given_R4[3] += 5
     given_R4[7] = np.nan
@@ -139,7 +133,7 @@ def test_what_is_no_hand_is_read_as_it_came() -> None:
     assert (len(engine.shown), stand.place) == (2, None)
 
 
-def test_a_store_holds_the_picture_whose_middle_is_read_and_the_points_on_it() -> None:
+def test_a_store_holds_the_picture_that_is_read_and_the_points_on_it() -> None:
     original_HW = picture((256, 192))
     prepared = preprocess(original_HW, SIDE)
     there_R4 = hand(5, 0.2)
@@ -148,15 +142,12 @@ def test_a_store_holds_the_picture_whose_middle_is_read_and_the_points_on_it() -
     points_R3[6, :2] = (-40, 20)  # beyond the picture's left edge, and so beyond the one that is read
     pixels_HW, moved_R3 = bring(Finder((there_R4, 0.9), (hand(), 0.9)), original_HW, prepared, points_R3)  # type: ignore[arg-type]
     _, stand = settle(Finder((there_R4, 0.9), (hand(), 0.9)), prepared.grey_HW, False, original_HW)  # type: ignore[arg-type]
-    assert stand.found is not None
-    place = pose.upright(stand.found, SIDE)
-    whole_HW = pose.resample(as_original(original_HW).cut, SHAPE, place)
-    np.testing.assert_array_equal(pixels_HW, np.rint(whole_HW))
-    np.testing.assert_array_equal(stand.picture_HW, pose.close_up(whole_HW, place)[0])
+    np.testing.assert_array_equal(pixels_HW, np.rint(stand.picture_HW))
     assert (pixels_HW.shape, pixels_HW.dtype) == ((128, 104), np.uint8)
     known_R = np.isin(np.arange(17), (4, 6), invert=True)
     assert moved_R3[~known_R].tolist() == [[0, 0, 0]] * 2
-    middle_R = place.points(moved_R3[known_R, 0] + 1j * moved_R3[known_R, 1])
+    assert stand.place is not None
+    middle_R = stand.place.points(moved_R3[known_R, 0] + 1j * moved_R3[known_R, 1])
     wanted_R = points_R3[known_R, 0] + 1j * points_R3[known_R, 1]
     np.testing.assert_allclose(middle_R, wanted_R, atol=1e-3)
 

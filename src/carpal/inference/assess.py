@@ -15,8 +15,7 @@ from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.inference.pose import USUAL_RADIUS
-from carpal.inference.upright import Stand, read_views
-from carpal.inference.views import read_both
+from carpal.inference.upright import Stand, read_stand, read_views
 from carpal.trust import refusal, sex_fit, two_hands
 from carpal.trust.reasons import refuse
 from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
@@ -240,5 +239,5 @@ def _other_sex(
     if age is None or not sex_fit.is_unusual(sex, age, months):
         return []
     boxes_R4 = None if given_R4 is None else stand.into(given_R4)
-    other = read_both(engine, stand.picture_HW, sex is not Sex.MALE, stand.turns, boxes_R4)
+    other = read_stand(engine, stand, sex is not Sex.MALE, boxes_R4)
     return sex_fit.warn(sex, age, months, _inside(other.months))

@@ -25,19 +25,17 @@ USUAL_DEGREES: Final = 4.0
 USUAL_RADIUS: Final = 0.225
 """The usual size of a hand: root mean square distance of its regions from their middle, over the long side."""
 RADIUS: Final = 0.25
-"""The size at which ages are learned: fingertips, thumb and 3 cm of the forearm just fit into the picture."""
+"""The size at which it is read: fingertips, thumb and 3 cm of the forearm just fit into the picture."""
 CLOSER: Final = 1.2
-"""So many times larger it is read: the 17 regions just fit in. The error is smaller so (docs/log.md)."""
+"""So many times larger the middle of that picture is read as well: the 17 regions of most hands just fit into it."""
 MIDDLE: Final = 0.5 + 0.455j
-"""Where the middle of the regions lies in the picture that ages are learned from, as shares of width and height."""
+"""Where the middle of the regions lies in the picture that is read, as shares of width and height."""
 ASPECT: Final = 13 / 16
 """Width over height of the picture that is read: at 256 pixels the canvas of training (`augment.canvas_size`)."""
 STEADY: Final = 12.0
 """Degrees from upright within which a hand of a usual size lies as usual."""
 SIZES: Final = (0.15, 0.29)
 """Usual sizes, as `USUAL_RADIUS`. 98 % of 55 radiographs of folds 2-4 lie between 0.155 and 0.274 (docs/log.md)."""
-FAR: Final = (0.6, 1.16)
-"""Sizes, as shares of the one at which it is read, beyond which a hand was found badly and is re-sampled again."""
 SMALL: Final = USUAL_RADIUS / 2
 """A hand of half the usual size or less has smaller regions, too: those of an eighth of the picture would meet."""
 STRANGE: Final = 0.5
@@ -119,8 +117,8 @@ def fit(boxes_R4: NDArray[Any], scores_R: NDArray[Any]) -> Pose:
     return Pose(best, mirror < 0, float(np.sqrt(error)) / max(abs(best.factor), 1e-9))
 
 
-def upright(pose: Pose, long_side: int) -> Similarity:
-    """Pixels of a picture of `canvas(long_side)`, where the hand stands upright -> pixels where it has this pose."""
+def to_reading(pose: Pose, long_side: int) -> Similarity:
+    """Pixels of a picture of `canvas(long_side)`, where the hand stands to be read -> pixels where it has this pose."""
     height, width = canvas(long_side)
     middle = MIDDLE.real * width + 1j * MIDDLE.imag * height
     usual = -USUAL_DEGREES if pose.mirrored else USUAL_DEGREES
@@ -132,12 +130,6 @@ def is_usual(pose: Pose, long_side: int) -> bool:
     """Whether a hand lies as radiographs usually show it, neither turned nor small nor large in its picture."""
     low, high = SIZES
     return abs(pose.degrees) <= STEADY and low <= pose.radius / long_side <= high
-
-
-def is_to_read(pose: Pose, long_side: int) -> bool:
-    """Whether a hand in a `close_up` stands there about as it should."""
-    low, high = FAR
-    return abs(pose.degrees) <= STEADY and low <= pose.radius / (RADIUS * CLOSER * long_side) <= high
 
 
 def is_hand(pose: Pose, long_side: int) -> bool:
@@ -190,19 +182,17 @@ def resample(
     return np.where(inside_HW, Original(whole_HW).bright.whole(), np.float32(0))
 
 
-def close_up(picture_HW: NDArray[np.float32], place: Similarity) -> tuple[NDArray[np.float32], Similarity]:
-    """The middle of a re-sampled picture, `CLOSER` times as large, and the map of its pixels to where `place` leads.
+def close_up(picture_HW: NDArray[Any]) -> tuple[NDArray[np.float32], Similarity]:
+    """The middle of a picture, `CLOSER` times as large, and the map of its pixels into the picture.
 
-    Enlarged here and not re-sampled closer, so that polarity and contrast stay those of the whole hand.
+    Enlarged and not re-sampled from the radiograph, so that polarity and contrast stay those of the whole hand.
     """
     height, width = picture_HW.shape
     share, corner = 1 / CLOSER, (1 - 1 / CLOSER) / 2 * complex(width, height)
     rows = (share, 0, corner.real, 0, share, corner.imag)
-    near = Image.fromarray(picture_HW).transform(
-        (width, height), Image.Transform.AFFINE, rows, Image.Resampling.BICUBIC
-    )
-    offset = complex(place.points(np.array([corner]))[0])
-    return np.clip(np.asarray(near), 0, 255), Similarity(place.factor * share, offset)
+    picture = Image.fromarray(np.asarray(picture_HW, np.float32))
+    near = picture.transform((width, height), Image.Transform.AFFINE, rows, Image.Resampling.BICUBIC)
+    return np.clip(np.asarray(near), 0, 255), Similarity(share, corner)
 
 
 def _within_half_a_turn(degrees: float) -> float:

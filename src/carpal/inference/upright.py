@@ -2,10 +2,10 @@
 
 The radiograph is read as it came, to find the hand: where its regions are unsure, the other quarter turns are tried,
 then the four between them, and the one whose regions are surest wins. Then it is re-sampled so that the hand stands as
-all hands did that the network learned ages from (`pose`, `carpal prepare --upright`), and the middle of that picture
-is read again, a little larger. Every reading is the mean of a picture and its mirror image. So turns, shifts, borders
-and the hand's size in the frame move an age by little, and a left hand, the same hand mirrored and a right hand of the
-same bones give the same age.
+all hands did that the network learned ages from (`pose`, `carpal prepare --upright`), and read again: the whole
+picture, which gives the regions, and its middle closer; the age is the mean of both. Every reading is the mean of a
+picture and its mirror image. So turns, shifts, borders and the hand's size in the frame move an age by
+little, and a left hand, the same hand mirrored and a right hand of the same bones give the same age.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from carpal.imaging.preprocess import Prepared
 from carpal.inference import pose
 from carpal.inference.engine import Engine, Reading
 from carpal.inference.pose import Pose, Similarity
-from carpal.inference.views import SURE, read_both, read_upright, surety
+from carpal.inference.views import SURE, mean_age, read_both, read_upright, surety
 
 ROUNDS: Final = 2
 """A hand found far from upright is found better in the picture re-sampled to it, which is then re-sampled again."""
@@ -82,9 +82,25 @@ def read_views(
     if as_it_came:
         return read_both(engine, pixels_HW, male, boxes_R4=boxes_R4), Stand(pixels_HW)
     found, stand = settle(engine, pixels_HW, male, original_HW)
-    if boxes_R4 is not None:
-        found = read_both(engine, stand.picture_HW, male, stand.turns, stand.into(boxes_R4))
+    given_R4 = None if boxes_R4 is None else stand.into(boxes_R4)
+    found = read_stand(engine, stand, male, given_R4, found if given_R4 is None else None)
     return (found if found.boxes_R4 is None else found._replace(boxes_R4=stand.out_of(found.boxes_R4))), stand
+
+
+def read_stand(
+    engine: Engine, stand: Stand, male: bool, boxes_R4: Boxes | None = None, whole: Reading | None = None
+) -> Reading:
+    """Reads the picture of a stand and, where a hand was brought upright there, its middle closer; boxes in its pixels.
+
+    The age is the mean of both; regions and features are those of the whole picture, since a thumb that is spread may
+    leave the close-up. `whole` is the whole picture's reading, where it was read already.
+    """
+    whole = read_both(engine, stand.picture_HW, male, stand.turns, boxes_R4) if whole is None else whole
+    if stand.found is None:
+        return whole
+    near_HW, place = pose.close_up(stand.picture_HW)
+    near = read_both(engine, near_HW, male, 0, None if boxes_R4 is None else place.inverse().boxes(boxes_R4, False))
+    return mean_age(whole, near)
 
 
 def settle(
@@ -108,9 +124,8 @@ def settle(
         found = _to_resample(*best, max(pixels_HW.shape))
         if found is None:
             break
-        place = pose.upright(found, max(pixels_HW.shape))
-        near_HW, place = pose.close_up(pose.resample(source, pixels_HW.shape, place), place)
-        again = Stand(near_HW, 0, place, found)
+        place = pose.to_reading(found, max(pixels_HW.shape))
+        again = Stand(pose.resample(source, pixels_HW.shape, place), 0, place, found)
         best = read_both(engine, again.picture_HW, male), again
     return best
 
@@ -123,14 +138,14 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
     if not pose.is_hand(found, long_side):
         return None
     seen = pose.fit(reading.boxes_R4, reading.scores_R)
-    good = stand.found is not None and pose.is_to_read(seen, max(stand.picture_HW.shape))
+    good = stand.found is not None and pose.is_usual(seen, max(stand.picture_HW.shape))
     return None if good else found
 
 
 def bring(
     engine: Engine, original_HW: Source, prepared: Prepared, points_R3: NDArray[np.float32]
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The picture of which the middle would be read, and the points (x, y, v) on it: what training learns ages from.
+    """The picture that would be read and the points (x, y, v) on it: what training learns ages from.
 
     The hand is found at the network's size; the picture has the prepared one's.
     """
@@ -143,8 +158,7 @@ def bring(
     _, stand = settle(engine, seen_HW, False, original_HW)
     if stand.place is None:
         return prepared.pixels_HW, points_R3
-    place = stand.place if stand.found is None else pose.upright(stand.found, max(seen_HW.shape))
-    return take(original_HW, prepared, Similarity(place.factor, place.offset / shrink), points_R3)
+    return take(original_HW, prepared, Similarity(stand.place.factor, stand.place.offset / shrink), points_R3)
 
 
 def take(

@@ -72,10 +72,7 @@ def surety(reading: Reading) -> float:
 def average(first: Reading, second: Reading) -> Reading:
     """The mean of two readings of one image. A region that they place apart is taken from the one surer of it."""
     half = np.float32(0.5)
-    mean = first._replace(
-        months=(first.months + second.months) / 2,
-        probabilities_K=_blend(first.probabilities_K, second.probabilities_K, half),
-    )
+    mean = mean_age(first, second)
     if first.features_F is not None and second.features_F is not None:
         mean = mean._replace(features_F=_blend(first.features_F, second.features_F, half))
     if first.boxes_R4 is None or second.boxes_R4 is None or first.scores_R is None or second.scores_R is None:
@@ -89,6 +86,14 @@ def average(first: Reading, second: Reading) -> Reading:
         boxes_R4=_blend(first.boxes_R4, second.boxes_R4, share_R[:, None]),
         scores_R=_blend(first.scores_R, second.scores_R, share_R),
         region_months_R=_blend(first.region_months_R, second.region_months_R, share_R),
+    )
+
+
+def mean_age(first: Reading, second: Reading) -> Reading:
+    """The first reading, with the mean of both ages and of both distributions."""
+    return first._replace(
+        months=(first.months + second.months) / 2,
+        probabilities_K=_blend(first.probabilities_K, second.probabilities_K, np.float32(0.5)),
     )
 
 
