@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carpal.imaging.preprocess import preprocess
+from carpal.imaging.preprocess import preprocess, soften
 from carpal.inference import pose, upright
 from carpal.inference.engine import Reading
 from carpal.inference.upright import bring, read_views, settle
@@ -59,12 +59,13 @@ MARGIN_4 = np.array([12, 0, 12, 0])
 
 @pytest.mark.parametrize(("degrees", "size"), [(0, 0.225), (11, 0.2), (-11, 0.28)])
 def test_a_usual_hand_is_read_upright_and_its_boxes_keep_their_sides(degrees: float, size: float) -> None:
-    """Four runs: the picture as it came and the hand upright, each mirrored as well. The age is of the last two."""
+    """Six runs: as it came, upright, and closer, each mirrored as well. The age is of the last four."""
     there_R4 = hand(degrees, size)
     upright_R4 = pose.to_reading(pose.fit(there_R4, np.ones(17)), SIDE).inverse().boxes(there_R4, scaled=False)
     engine = Finder((there_R4, 0.9), (upright_R4 + MARGIN_4, 0.9))
     reading, stand = read_views(engine, picture(), True)  # type: ignore[arg-type]
-    assert (len(engine.shown), reading.months) == (4, (103 + 104) / 2)
+    assert (len(engine.shown), reading.months) == (6, (103 + 104 + 105 + 106) / 4)
+    np.testing.assert_array_equal(engine.shown[4][:, 12:116], soften(pose.close_up(stand.picture_HW)[0]))
     assert stand.usual
     assert reading.boxes_R4 is not None
     np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=1e-3)
@@ -77,8 +78,8 @@ def test_a_hand_off_its_usual_pose_is_read_upright_and_its_boxes_come_back(degre
     upright_R4 = place.inverse().boxes(there_R4, scaled=size < pose.SMALL)
     engine = Finder((there_R4, 0.6), (upright_R4 + MARGIN_4, 0.9))
     reading, stand = read_views(engine, picture(), False)  # type: ignore[arg-type]
-    assert len(engine.shown) == 4
-    assert engine.shown[2].shape == (128, 128)
+    assert len(engine.shown) == 6
+    assert engine.shown[2].shape == engine.shown[4].shape == (128, 128)
     assert stand.found is not None
     assert not stand.usual
     assert stand.found.degrees == pytest.approx(degrees, abs=1e-3)
@@ -94,10 +95,12 @@ def test_given_boxes_are_read_where_they_lie_and_come_back() -> None:
     given_R4[7] = np.nan
     engine = Finder((there_R4, 0.6), (hand(), 0.9))
     reading, _ = read_views(engine, picture(), False, given_R4)  # type: ignore[arg-type]
-    assert [boxes is None for boxes in engine.given] == [True] * 4 + [False] * 2
+    assert [boxes is None for boxes in engine.given] == [True] * 4 + [False] * 4
     assert np.isnan(engine.given[4][7]).all()
     expected_R4 = place.inverse().boxes(given_R4, scaled=False) + MARGIN_4
     np.testing.assert_allclose(engine.given[4], expected_R4, atol=1e-3)
+    middle_R2, closer_R2 = (given.reshape(-1, 2, 2).mean(1) - [64, 64] for given in (engine.given[4], engine.given[6]))
+    np.testing.assert_allclose(closer_R2, pose.CLOSER * middle_R2, atol=1e-3)
     known = np.arange(17) != 7
     assert reading.boxes_R4 is not None
     np.testing.assert_allclose(reading.boxes_R4[known], given_R4[known], atol=1e-3)
