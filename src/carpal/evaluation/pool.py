@@ -30,20 +30,20 @@ def pool(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     `folders` are those that `carpal evaluate` wrote. Raises DataError where one is none, or where two read the same
     radiograph; ConfigError for `out`.
     """
-    parts = [(folder, _read(folder), age.read_predictions(folder / run.PREDICTIONS)) for folder in folders]
-    predictions = joined([table for _, _, table in parts])
-    refused = [each for _, report, _ in parts for each in report["refused"]]
+    parts = [(_read(folder), age.read_predictions(folder / run.PREDICTIONS)) for folder in folders]
+    predictions = joined([table for _, table in parts])
+    refused = [each for report, _ in parts for each in report["refused"]]
     words = map(str, [*folders, "--out", out])
     report = {
         **age.report(predictions),
-        "parts": [_part(report, table) for _, report, table in parts],
+        "parts": [_part(report, table) for report, table in parts],
         "regions": None,
         "interval": None,
         "carpal": carpal.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "n_refused": len(refused),
         "refused": refused,
-        "failures": [each for _, report, _ in parts for each in report["failures"]],
+        "failures": [each for report, _ in parts for each in report["failures"]],
         "command": shlex.join(["carpal", "pool", *words]),
     }
     run.make_folder(out)

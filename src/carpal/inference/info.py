@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -66,7 +67,7 @@ class WeightsInfo:
         """What every assessment states about its weights."""
         return ModelId(self.name, self.version, self.sha256, self.backend, self.precision)
 
-    @property
+    @cached_property
     def held_out(self) -> tuple[int, ...]:
         """`held_out` of its training."""
         return held_out(self.training)
