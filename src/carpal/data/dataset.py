@@ -52,7 +52,8 @@ class Batch(NamedTuple):
 class Mixture:
     """Several stores as one endless sequence of examples.
 
-    `repeats` says how often an epoch passes over each store; `holdout` leaves out folds, in every store.
+    `repeats` says how often an epoch passes over each store; `holdout` leaves out folds, in every store. With `pairs`
+    a hand is two examples in a row, the second with the picture that another store has of it, or the same once more.
     """
 
     stores: tuple[Store, ...]
@@ -60,6 +61,7 @@ class Mixture:
     seed: int
     holdout: tuple[int, ...] = ()
     regions_only: bool = False
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if not len(self):
@@ -112,9 +114,27 @@ class Mixture:
     def batch(self, first: int, count: int) -> Batch:
         """Examples `first` to `first + count` of the whole run."""
         places = range(first, first + count)
-        picked = [self._order(place // len(self))[place % len(self)] for place in places]
-        examples = [(self.stores[store], int(row)) for store, row in picked]
+        picked = [self._pick(place) for place in places]
+        examples = [(self.stores[store], row) for store, row in picked]
         return collate(examples, [_seed(self.seed, place) for place in places])
+
+    def _pick(self, place: int) -> tuple[int, int]:
+        """(store, row) of an example of the run."""
+        hand, second = divmod(place, 2) if self.pairs else (place, 0)
+        store, row = map(int, self._order(hand // len(self))[hand % len(self)])
+        if not second:
+            return store, row
+        others = [kept for kept in self._kept[self.stores[store].rows[row].id] if kept[0] != store]
+        return others[0] if others else (store, row)
+
+    @cached_property
+    def _kept(self) -> dict[str, list[tuple[int, int]]]:
+        """(store, row) of every picture of a hand, by its id."""
+        kept: dict[str, list[tuple[int, int]]] = {}
+        for store, rows in enumerate(self.rows):
+            for row in rows.tolist():
+                kept.setdefault(self.stores[store].rows[row].id, []).append((store, row))
+        return kept
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:

@@ -1,7 +1,7 @@
 """Checkpoints: written to the side and renamed, so that a kill at any moment leaves the last whole one.
 
-A checkpoint holds the network, the optimiser, the step and the run's configuration. Random state needs no saving: every
-draw is a function of the seed and the step (see `data/dataset.py`).
+A checkpoint holds the network, the optimiser, the running mean where the run has one, the step and the run's
+configuration. Random state needs no saving: every draw is a function of the seed and the step (see `data/dataset.py`).
 """
 
 from __future__ import annotations
@@ -19,9 +19,18 @@ from carpal.training.config import Run, as_dict
 NAME = "checkpoint.pt"
 
 
-def save(folder: Path, step: int, model: torch.nn.Module, optimiser: torch.optim.Optimizer, run: Run) -> None:
+def save(
+    folder: Path,
+    step: int,
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    run: Run,
+    mean: torch.nn.Module | None = None,
+) -> None:
     """Replaces the folder's checkpoint by the state after `step` steps."""
     state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "run": as_dict(run)}
+    if mean is not None:
+        state["mean"] = mean.state_dict()
     partial = folder / f"{NAME}.partial"
     with partial.open("wb") as file:
         torch.save(state, file)
@@ -30,7 +39,13 @@ def save(folder: Path, step: int, model: torch.nn.Module, optimiser: torch.optim
     partial.replace(folder / NAME)
 
 
-def resume(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, run: Run) -> int:
+def resume(
+    folder: Path,
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    run: Run,
+    mean: torch.nn.Module | None = None,
+) -> int:
     """Restores the folder's checkpoint, if there is one, and returns the number of steps already taken.
 
     Raises ConfigError where the run's configuration differs from the checkpoint's, WeightsError for a damaged file.
@@ -46,7 +61,9 @@ def resume(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimize
     try:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-    except (RuntimeError, ValueError) as error:
+        if mean is not None:
+            mean.load_state_dict(state["mean"])
+    except (KeyError, RuntimeError, ValueError) as error:
         raise WeightsError(
             f"{folder / NAME} belongs to another network, of another version of carpal: {error}. "
             "Resume it with the version that wrote it, or start again in a new folder."

@@ -11,6 +11,7 @@ from typing import Any, Final
 from carpal.baselines.protocol import SystemConfig
 from carpal.errors import ConfigError
 from carpal.model.alanet import ModelConfig
+from carpal.model.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Data:
     """Keep only hands with annotated regions (for the detector's own ablation)."""
     ages: bool = True
     """Whether ages are trained; without them the region proposal network learns alone (Table 2, row 1)."""
+    pairs: bool = False
+    """Every hand comes as two examples, one after the other: its picture, and the one that another store has of it."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,8 @@ class Optim:
     """Use the batch norms' running statistics in training, too."""
     freeze_stages: int = 0
     """Leave the first stages of the trunk as they started: 1 is conv1 and layer1, 2 also layer2, … 4 all of it."""
+    ema: float = 0.0
+    """Decay of a running mean of the weights, which is then what the run writes; 0 writes the last ones."""
     compile: str = ""
     """torch.compile for the trunk: "default", or "reduce-overhead", which replays it as CUDA graphs; "" is eager."""
 
@@ -105,6 +110,7 @@ class Run:
     augment: Augment = field(default_factory=Augment)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
+    loss: Loss = field(default_factory=Loss)
     start: str = ""
     """Weights to start from: ImageNet's trunk, or a network of ours, whose matching parts are taken.
 
@@ -119,6 +125,14 @@ class Run:
             "optim.lr": (self.optim.lr > 0, self.optim.lr, "above 0"),
             "optim.micro_batch": (self.optim.micro_batch >= 0, self.optim.micro_batch, "0 or more"),
             "optim.freeze_stages": (0 <= self.optim.freeze_stages <= 4, self.optim.freeze_stages, "from 0 to 4"),
+            "optim.ema": (0 <= self.optim.ema < 1, self.optim.ema, "from 0 to below 1"),
+            "loss.spread": (self.loss.spread >= 0, self.loss.spread, "0 or more"),
+            "loss.consistency": (self.loss.consistency >= 0, self.loss.consistency, "0 or more"),
+            "data.pairs": (
+                self.data.pairs or not self.loss.consistency,
+                self.data.pairs,
+                "true where loss.consistency is above 0",
+            ),
             "optim.compile": (self.optim.compile in COMPILE, self.optim.compile or '""', f"one of {COMPILE}"),
             "optim.trunk_lr": (self.optim.trunk_lr >= 0, self.optim.trunk_lr, "0 or more"),
             "optim.weight_decay": (self.optim.weight_decay >= 0, self.optim.weight_decay, "0 or more"),
@@ -152,6 +166,7 @@ def from_dict(values: dict[str, Any]) -> Run:
     try:
         model = SystemConfig if "system" in values.get("model", {}) else ModelConfig
         parts: dict[str, Any] = {"model": model, "data": Data, "augment": Augment, "optim": Optim, "schedule": Schedule}
+        parts["loss"] = Loss
         built: dict[str, Any] = {
             name: parts[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
             if name in parts

@@ -38,10 +38,10 @@ def train(run: Run, out: Path) -> Path:
     mixture = open_mixture(run)
     model = build(run, mixture).to(world.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = build_optimiser(run, model)
+    optimiser, mean = build_optimiser(run, model), systems.running_mean(run, model)
     systems.compile_trunk(run, model)
     out.mkdir(parents=True, exist_ok=True)
-    done = checkpoint.resume(out, model, optimiser, run)
+    done = checkpoint.resume(out, model, optimiser, run, mean)
     if not done and systems.is_folded(run):
         unfold.measure_norms(model, first_pictures(run, mixture, world))
     log = Log(out, run.schedule.steps, done, quiet=not world.main)
@@ -50,11 +50,13 @@ def train(run: Run, out: Path) -> Path:
     steps = range(done, run.schedule.steps)
     for step, batches in zip(steps, ahead(partial(micro_batches, run, mixture, world), steps), strict=True):
         terms = train_step(run, step, model, optimiser, batches, world)
+        if mean is not None:
+            mean.update_parameters(model)
         if (step + 1) % run.schedule.log_every == 0 or step + 1 == run.schedule.steps:
             log.write(step + 1, terms | {"lr": learning_rate(run, step)})
         if (step + 1) % run.schedule.save_every == 0 or step + 1 == run.schedule.steps:
             if world.main:
-                checkpoint.save(out, step + 1, model, optimiser, run)
+                checkpoint.save(out, step + 1, model, optimiser, run, mean)
             world.barrier()
     if world.main:
         meta = {
@@ -62,7 +64,7 @@ def train(run: Run, out: Path) -> Path:
             "version": carpal.__version__,
             "training": provenance.describe(run, mixture, world, out),
         }
-        weights.save(out / f"{run.name}.safetensors", model, meta)
+        weights.save(out / f"{run.name}.safetensors", model if mean is None else mean.module, meta)
     distributed.leave(world)
     return out / f"{run.name}.safetensors"
 
@@ -105,6 +107,8 @@ def micro_batches(run: Run, mixture: Mixture, world: World, step: int) -> list[B
     if rest:
         raise ConfigError(f"optim.batch is {run.optim.batch}; it must be a multiple of the {world.size} processes.")
     size = run.optim.micro_batch or share
+    if run.data.pairs and (share % 2 or size % 2):
+        raise ConfigError(f"data.pairs needs even batches; a process has {share}, in pieces of {size}.")
     first = step * run.optim.batch + world.rank * share
     batches = [mixture.batch(first + i, min(size, share - i)) for i in range(0, share, size)]
     return [batch.pinned() for batch in batches] if world.device.type == "cuda" else batches
@@ -161,4 +165,4 @@ def open_mixture(run: Run) -> Mixture:
         raise ConfigError(f"data.repeats has {len(run.data.repeats)} numbers for {len(run.data.stores)} stores.")
     stores = tuple(open_store(resolve(path)) for path in run.data.stores)
     repeats = run.data.repeats or (1.0,) * len(stores)
-    return Mixture(stores, repeats, run.seed, run.data.holdout, run.data.regions_only)
+    return Mixture(stores, repeats, run.seed, run.data.holdout, run.data.regions_only, run.data.pairs)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.optim import swa_utils
 
 from carpal.baselines import protocol, registry
 from carpal.baselines.detector import Detector
@@ -108,7 +109,7 @@ def total(
         assert isinstance(output, Prediction), "a system answers with a Prediction"
         return protocol.total(model, output, target, counts_3)
     assert isinstance(output, Output), "ALA-Net answers with an Output"
-    return losses.total(_in_float(output), target, counts_3, run.model.box_size)
+    return losses.total(_in_float(output), target, counts_3, run.model.box_size, run.loss)
 
 
 def build_optimiser(run: Run, model: Network) -> torch.optim.Optimizer:
@@ -123,6 +124,14 @@ def build_optimiser(run: Run, model: Network) -> torch.optim.Optimizer:
         {"params": [p for p in trainable if id(p) not in ids], "factor": 1.0},
     ]
     return torch.optim.AdamW(groups, lr=run.optim.lr, weight_decay=run.optim.weight_decay, fused=True)
+
+
+def running_mean(run: Run, model: Network) -> swa_utils.AveragedModel | None:
+    """The exponential mean over the steps of the weights and the norms' statistics, where `optim.ema` asks for it."""
+    if not run.optim.ema:
+        return None
+    decayed = swa_utils.get_ema_multi_avg_fn(run.optim.ema)  # type: ignore[no-untyped-call]
+    return swa_utils.AveragedModel(model, multi_avg_fn=decayed, use_buffers=True)
 
 
 def set_mode(run: Run, model: Network) -> None:
