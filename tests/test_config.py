@@ -11,6 +11,7 @@ import pytest
 
 from carpal.errors import ConfigError
 from carpal.model.alanet import ModelConfig
+from carpal.model.losses import Loss
 from carpal.training.config import Augment, Data, Optim, Run, Schedule, as_dict, from_dict, override, resolve
 from carpal.training.recipes import RECIPES
 
@@ -23,6 +24,10 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"optim": Optim(weight_decay=-1.0)}, "optim.weight_decay is -1.0", "0 or more"),
     ({"optim": Optim(clip=-1.0)}, "optim.clip is -1.0", "0 or more"),
     ({"optim": Optim(freeze_stages=5)}, "optim.freeze_stages is 5", "from 0 to 4"),
+    ({"optim": Optim(ema=1.0)}, "optim.ema is 1.0", "from 0 to below 1"),
+    ({"loss": Loss(spread=-1.0)}, "loss.spread is -1.0", "0 or more"),
+    ({"loss": Loss(consistency=-1.0), "data": Data(pairs=True)}, "loss.consistency is -1.0", "0 or more"),
+    ({"loss": Loss(consistency=1.0)}, "data.pairs is False", "true where loss.consistency is above 0"),
     ({"schedule": Schedule(steps=0)}, "schedule.steps is 0", "at least 1"),
     ({"schedule": Schedule(warmup=-1)}, "schedule.warmup is -1", "0 or more"),
     ({"schedule": Schedule(save_every=0)}, "schedule.save_every is 0", "at least 1"),

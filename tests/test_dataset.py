@@ -87,6 +87,19 @@ def test_stores_are_shuffled_into_each_other() -> None:
     assert changes > 20
 
 
+def test_pairs_are_one_hand_twice_from_two_stores_where_two_have_it() -> None:
+    pictures, thumbnails = store([1, 2, 3, 4]), store([3, 4, 5], kind="thumb")
+    mixture = Mixture((pictures, thumbnails), (1.0, 1.0), seed=0, pairs=True)
+    hands = seen(mixture, 0, 2 * len(mixture))
+    assert hands[0::2] == hands[1::2]
+    assert Counter(hands[0::2]) == {1: 1, 2: 1, 3: 2, 4: 2, 5: 1}
+    for place in range(len(mixture)):
+        (one, _), (other, _) = mixture._pick(2 * place), mixture._pick(2 * place + 1)
+        assert (one != other) == (hands[2 * place] in (3, 4))
+    batch = mixture.batch(0, 4)
+    assert len(set(batch.seeds)) == 4, "each picture is changed in a way of its own"
+
+
 def test_the_holdout_appears_in_no_store_as_image_or_thumbnail() -> None:
     ids = list(range(1, 41))
     folds = {number: number % 5 for number in ids if number <= 30}  # the last ten belong to no fold

@@ -9,7 +9,7 @@ from (Keras's ResNet50, batch norm epsilon 1.001e-5), not in the 3x3 (torchvisio
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,11 @@ class Bottleneck(nn.Module):
 class ResNet50(nn.Module):
     """ResNet-50 without its classifier. `width` 64 is the published network; tests use 8."""
 
+    FIRST: ClassVar = ("conv1.weight", "bn1.running_mean")
+    """The first convolution and the norm after it, which a grey input changes (`weights.load_imagenet`)."""
+    NOT_PUBLISHED: ClassVar = ("layer4.",)
+    """What the ImageNet weights that we start from lack."""
+
     def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(1, width, 7, stride=2, padding=3, bias=False)
@@ -83,6 +88,10 @@ class ResNet50(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             elif isinstance(module, Bottleneck):
                 nn.init.zeros_(module.bn3.weight)
+
+    def stages(self) -> list[list[nn.Module]]:
+        """The parts in the order in which they read, first to last, for `optim.freeze_stages`."""
+        return [[self.conv1, self.bn1, self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
     def forward(self, image_B1HW: Tensor) -> Features:
         x = self.maxpool(torch.relu(self.bn1(self.conv1(image_B1HW))))

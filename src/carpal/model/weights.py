@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from carpal.errors import WeightsError
-from carpal.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig
-from carpal.model.resnet import ResNet50
+from carpal.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig, Trunk
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
@@ -96,29 +95,28 @@ def take_matching(model: ALANet, state: dict[str, Tensor]) -> list[str]:
     return [name for name in own if name not in fitting]
 
 
-def load_imagenet(trunk: ResNet50, path: Path) -> None:
-    """Starts the trunk from ImageNet's conv1..layer3 (RGB, torchvision's names); layer4 keeps its initialisation.
+def load_imagenet(trunk: Trunk, path: Path) -> None:
+    """Starts the trunk from ImageNet's weights (RGB, torchvision's names); a ResNet's layer4 keeps its initialisation.
 
     The grey input stands for three equal colours: the colours' filters are summed, each divided by its own standard
     deviation, and the difference of the means goes into the first batch norm's running mean. This is exact but for the
     zero padding at the border.
     """
-    state = read_tensors(path)
-    absent = [name for name in ("conv1.weight", "bn1.running_mean") if name not in state]
+    state, own = {n.removeprefix("features."): t for n, t in read_tensors(path).items()}, trunk.state_dict()
+    conv, norm = trunk.FIRST
+    expected = f"ImageNet's {type(trunk).__name__} was expected"
+    absent = [name for name in (conv, norm) if name not in state]
     if absent:
-        raise WeightsError(f"{path} has no {' and no '.join(absent)}; ImageNet's ResNet-50 was expected.")
-    rgb_O377 = state["conv1.weight"]
-    if rgb_O377.shape != (trunk.conv1.out_channels, 3, 7, 7):
-        raise WeightsError(
-            f"{path} has a first convolution of {tuple(rgb_O377.shape)}; ImageNet's ResNet-50 was expected."
-        )
+        raise WeightsError(f"{path} has no {' and no '.join(absent)}; {expected}.")
+    rgb_O377 = state[conv]
+    if rgb_O377.shape != (len(own[conv]), 3, 7, 7):
+        raise WeightsError(f"{path} has a first convolution of {tuple(rgb_O377.shape)}; {expected}.")
     mean_3, std_3 = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-    state["conv1.weight"] = (rgb_O377 * (GREY_STD / std_3)[:, None, None]).sum(1, keepdim=True)
+    state[conv] = (rgb_O377 * (GREY_STD / std_3)[:, None, None]).sum(1, keepdim=True)
     offset_3 = (GREY_MEAN - mean_3) / std_3
-    state["bn1.running_mean"] = state["bn1.running_mean"] - (rgb_O377.sum((2, 3)) * offset_3).sum(1)
-    fresh = {name: tensor for name, tensor in trunk.state_dict().items() if name.startswith("layer4.")}
-    counters = {n: t for n, t in trunk.state_dict().items() if n.endswith("num_batches_tracked")}
-    load_state(trunk, {**fresh, **counters, **state}, path)
+    state[norm] = state[norm] - (rgb_O377.sum((2, 3)) * offset_3).sum(1)
+    kept = {n: t for n, t in own.items() if n.startswith(trunk.NOT_PUBLISHED) or n.endswith("num_batches_tracked")}
+    load_state(trunk, {**kept, **state}, path)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -19,8 +19,7 @@ from carpal.baselines.protocol import Prediction, System
 from carpal.data.dataset import Mixture
 from carpal.errors import ConfigError
 from carpal.model import boxes, losses, unfold, weights
-from carpal.model.alanet import ALANet, Output
-from carpal.model.resnet import ResNet50
+from carpal.model.alanet import ALANet, Output, Trunk
 from carpal.training.config import Run, resolve
 
 Network: TypeAlias = ALANet | System
@@ -76,10 +75,10 @@ def _start_system(run: Run, model: System) -> None:
         weights.load_imagenet(trunk, resolve(run.start))
 
 
-def trunk_of(model: Network) -> ResNet50 | None:
-    """The ResNet-50 that a network trains at a rate of its own; None where it has another trunk."""
+def trunk_of(model: Network) -> Trunk | None:
+    """The trunk that a network trains at a rate of its own; None where it has one that `model.trunk` does not know."""
     trunk = getattr(model, "trunk", None)
-    return trunk if isinstance(trunk, ResNet50) else None
+    return trunk if isinstance(trunk, Trunk) else None
 
 
 def forward(
@@ -161,8 +160,7 @@ def frozen_stages(run: Run, model: Network) -> list[torch.nn.Module]:
         return []
     if trunk is None:
         raise ConfigError(f"optim.freeze_stages is {stages}; {run.name} has no ResNet-50, so it must be 0.")
-    layers = [trunk.layer1, trunk.layer2, trunk.layer3, trunk.layer4]
-    return [trunk.conv1, trunk.bn1, *layers[:stages]]
+    return [part for parts in trunk.stages()[:stages] for part in parts]
 
 
 def _in_float(output: Output) -> Output:
