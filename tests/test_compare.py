@@ -172,6 +172,14 @@ def test_other_hands_and_other_networks_are_refused(tmp_path: Path) -> None:
     (odd / "report.json").write_text(json.dumps({"weights": {"architecture": {"system": "alexnet"}}}))
     with pytest.raises(DataError, match="'alexnet'"):
         compare.read([ala, odd])
+    dense = {**ARCHITECTURES["alanet"], "trunk": "densenet169"}
+    (odd / "report.json").write_text(json.dumps({"weights": {"architecture": dense}}))
+    with pytest.raises(DataError, match="'trunk densenet169'"):
+        compare.read([ala, odd])
+    for wrong in ("[1]", "no JSON"):
+        (odd / "report.json").write_text(wrong)
+        with pytest.raises(DataError, match=r"no folder of `carpal evaluate`"):
+            compare.read([odd])
     with pytest.raises(DataError, match=r"no folder of `carpal evaluate`"):
         compare.read([tmp_path])
 

@@ -27,8 +27,7 @@ def _compare(commands: Any) -> None:
         "a folder that `carpal evaluate` did not write, systems on different hands",
     )
     parser.set_defaults(module="compare")
-    group = parser.add_argument_group("input")
-    group.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that `carpal evaluate` wrote")
+    group = _evaluations(parser)
     group.add_argument(
         "--latency", type=int, default=0, metavar="N", help="time N forward passes of each network, taking turns"
     )
@@ -47,10 +46,16 @@ def _pool(commands: Any) -> None:
         "a folder that `carpal evaluate` did not write, a radiograph in two of them",
     )
     parser.set_defaults(module="compare")
-    group = parser.add_argument_group("input")
-    group.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that `carpal evaluate` wrote")
+    _evaluations(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--out", type=Path, metavar="DIR", required=True, help="folder for the results")
+
+
+def _evaluations(parser: Any) -> Any:
+    """The folders that are put together; returns their group of arguments."""
+    group = parser.add_argument_group("input")
+    group.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folders that `carpal evaluate` wrote")
+    return group
 
 
 def _figures(commands: Any) -> None:

@@ -8,7 +8,6 @@ Letters: N hands, S resamples, M rows of a table.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from carpal.data.tables import few
 from carpal.errors import DataError
 from carpal.evaluation import age
-from carpal.evaluation.run import PREDICTIONS, REPORT
+from carpal.evaluation.run import PREDICTIONS, read_report
 from carpal.evaluation.significance import holm, p_value
 
 ALPHA: Final = 0.05
@@ -135,11 +134,8 @@ def read(folders: Sequence[Path]) -> list[Evaluation]:
 
 
 def _read_one(folder: Path) -> Evaluation:
-    try:
-        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        weights = report.get("weights") or {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder} is no folder of `carpal evaluate` - {REPORT}: {error} - evaluate again.") from None
+    report = read_report(folder)
+    weights = report.get("weights") or {}
     row = row_of(weights.get("architecture", {}), weights.get("training", {}), bool(report.get("given_regions")))
     if row not in ROWS:
         raise DataError(
@@ -154,6 +150,8 @@ def row_of(architecture: dict[str, Any], training: dict[str, Any], given: bool =
     if "system" in architecture:
         return f"{architecture['system']}{'-given' if given else ''}"
     regions, parts = architecture.get("regions"), (bool(architecture.get("local")), bool(architecture.get("patch")))
+    if (trunk := architecture.get("trunk", "resnet50")) != "resnet50":
+        return f"trunk {trunk}"
     if regions == "anonymous" and not training.get("data", {}).get("ages", True):
         return "vanilla_rpn"
     names = {

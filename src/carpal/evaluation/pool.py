@@ -30,7 +30,7 @@ def pool(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     `folders` are those that `carpal evaluate` wrote. Raises DataError where one is none, or where two read the same
     radiograph; ConfigError for `out`.
     """
-    parts = [(_read(folder), age.read_predictions(folder / run.PREDICTIONS)) for folder in folders]
+    parts = [(run.read_report(folder, KEYS), age.read_predictions(folder / run.PREDICTIONS)) for folder in folders]
     predictions = joined([table for _, table in parts])
     refused = [each for report, _ in parts for each in report["refused"]]
     words = map(str, [*folders, "--out", out])
@@ -85,17 +85,3 @@ def _part(report: dict[str, Any], table: age.Predictions) -> dict[str, Any]:
     """One evaluation: its network, the folds that this was not trained on, and its own figures."""
     held = list(held_out(report["weights"].get("training", {})))
     return {"model": report["model"], "held_out": held, "date": report["date"], **age.summary(table)}
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / run.REPORT
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in KEYS if key not in report]
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{folder} is no folder of `carpal evaluate` - {run.REPORT}: {error} - evaluate again."
-        ) from None
-    if missing:
-        raise DataError(f"{path} lacks {', '.join(missing)} - it is of an older version, or pooled - evaluate again.")
-    return report

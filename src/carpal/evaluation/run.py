@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 import carpal
-from carpal.errors import BackendError, CarpalError, ConfigError, InputError
+from carpal.errors import BackendError, CarpalError, ConfigError, DataError, InputError
 from carpal.evaluation import age, boxes, gallery, intervals, labels, plots, proposals, readout
 from carpal.evaluation.boxes import percent
 from carpal.imaging.read import read_radiograph
@@ -277,6 +277,21 @@ def _write(out: Path, readings: Readings, report: dict[str, Any]) -> None:
     (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if len(predictions):
         plots.draw(predictions, out)
+
+
+def read_report(folder: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
+    """What an evaluation left in `folder`. Raises DataError where none did, or where its report lacks one of `keys`."""
+    try:
+        report: dict[str, Any] = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        if not isinstance(report, dict):
+            raise ValueError("it holds no report")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is no folder of `carpal evaluate` - {REPORT}: {error} - evaluate again.") from None
+    if missing := [key for key in keys if key not in report]:
+        raise DataError(
+            f"{folder / REPORT} lacks {', '.join(missing)} - it is of an older version, or pooled - evaluate again."
+        )
+    return report
 
 
 def _check_installed(with_regions: bool) -> None:
