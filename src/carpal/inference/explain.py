@@ -1,4 +1,4 @@
-"""Where an age comes from: each region is masked in turn, and the network reads again with the same boxes.
+"""Where an age comes from: each region is masked in turn, and all is read again that the age is read from.
 
 The boxes stay those of the unmasked image, so that the change is due to what the region shows and not to boxes that
 move. A masked region takes the grey of its own rim, as if nothing but soft tissue lay there.
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from carpal.inference.assess import examine
 from carpal.inference.engine import Engine
 from carpal.inference.nearest import Cases, nearest
-from carpal.inference.views import read_both
+from carpal.inference.upright import read_stand
 from carpal.types import Explanation, Radiograph, Sex
 
 
 def explain(radiograph: Radiograph, sex: Sex, engine: Engine, cases: Cases | None = None) -> Explanation:
-    """The assessment and the effect of masking each region, in months; 36 runs of the network more than `assess`.
+    """The assessment and the effect of masking each region, in months; 72 runs of the network more than `assess`.
+
+    36 where no hand was brought upright, so that there is no closer picture.
 
     `cases` are the training cases to look for the nearest in (`nearest.open_cases`). Raises CarpalError. A refused
     image, or a network without regions, has no effects.
@@ -31,11 +33,11 @@ def explain(radiograph: Radiograph, sex: Sex, engine: Engine, cases: Cases | Non
     assert stand is not None
     assert reading.boxes_R4 is not None, "an assessment with regions comes from a reading with boxes"
     male, boxes_R4 = sex is Sex.MALE, stand.into(reading.boxes_R4)
-    whole = read_both(engine, stand.picture_HW, male, stand.turns, boxes_R4).months
+    unmasked = read_stand(engine, stand, male, boxes_R4).months
     effects = []
     for box_4 in boxes_R4:
-        masked_HW = mask(stand.picture_HW, box_4)
-        effects.append(whole - read_both(engine, masked_HW, male, stand.turns, boxes_R4).months)
+        masked = stand._replace(picture_HW=mask(stand.picture_HW, box_4))
+        effects.append(unmasked - read_stand(engine, masked, male, boxes_R4).months)
     return Explanation(assessment, tuple(effects), nearest(cases, reading, sex))
 
 
