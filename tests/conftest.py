@@ -84,7 +84,8 @@ def fake_engine() -> Callable[..., Any]:
             return reading
 
         model = ModelId("fake", "1", "0" * 64)
-        return SimpleNamespace(model=model, long_side=long_side, calibration=None, refusal=None, run=run, asked=asked)
+        limits = {"calibration": None, "refusal": None}
+        return SimpleNamespace(model=model, long_side=long_side, closer=1.2, **limits, run=run, asked=asked)
 
     return build
 

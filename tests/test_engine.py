@@ -111,6 +111,17 @@ def test_a_sidecar_with_a_value_of_the_wrong_kind_is_refused(tmp_path: Path) -> 
         read_info(weights_file(tmp_path, long_side="wide"))
 
 
+@pytest.mark.parametrize("closer", [0.9, 1.6, float("nan"), "near", None, True])
+def test_a_closer_picture_must_be_possible(tmp_path: Path, closer: Any) -> None:
+    with pytest.raises(WeightsError, match=r'"closer": .* - it must be a number from 1 to 1\.5'):
+        read_info(weights_file(tmp_path, closer=closer))
+
+
+def test_weights_that_do_not_ask_are_read_whole_only(tmp_path: Path) -> None:
+    assert read_info(weights_file(tmp_path)).closer == 1
+    assert read_info(weights_file(tmp_path, closer=1.25)).closer == 1.25
+
+
 def test_the_backend_must_exist_and_fit_the_file(tmp_path: Path) -> None:
     path = weights_file(tmp_path)
     with pytest.raises(ConfigError, match="'tensorflow' is no backend"):

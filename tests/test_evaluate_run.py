@@ -29,6 +29,7 @@ class FakeEngine:
     long_side = 256
     calibration = None
     refusal = None
+    closer = 1.0
 
     def __init__(self, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         self.shift, self.calls = shift, 0

@@ -66,7 +66,9 @@ def test_the_closer_picture_is_asked_as_well(
 
     monkeypatch.setattr("carpal.inference.explain.examine", brought_upright)
     both = explain(radiograph, Sex.FEMALE, looking).effects[4]
-    monkeypatch.setattr(pose, "close_up", lambda picture_HW: (np.zeros_like(picture_HW), true_close_up(picture_HW)[1]))
+    monkeypatch.setattr(
+        pose, "close_up", lambda picture_HW, closer: (np.zeros_like(picture_HW), true_close_up(picture_HW, closer)[1])
+    )
     assert explain(radiograph, Sex.FEMALE, looking).effects[4] == pytest.approx(as_it_came / 2)
     assert both > as_it_came / 2 + 0.05
 

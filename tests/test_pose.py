@@ -94,10 +94,11 @@ def spots(middles_R: np.ndarray, shape: tuple[int, int], sigma: float) -> np.nda
     return picture_HW
 
 
-def test_the_close_up_shows_what_its_map_says() -> None:
+@pytest.mark.parametrize("closer", [1.0, 1.2, 1.5])
+def test_the_close_up_shows_what_its_map_says(closer: float) -> None:
     """A spot of the picture lies in the close-up where the inverse map puts it, and is so much larger."""
     spot = 90 + 150j
-    near_HW, place = pose.close_up(spots(np.array([spot]), (256, 208), 3.0))
+    near_HW, place = pose.close_up(spots(np.array([spot]), (256, 208), 3.0), closer)
     there = complex(place.inverse().points(np.array([spot]))[0])
     y_HW, x_HW = np.mgrid[0:256, 0:208] + 0.5
     assert near_HW.shape == (256, 208)
@@ -105,7 +106,7 @@ def test_the_close_up_shows_what_its_map_says() -> None:
     assert abs(np.average(x_HW, weights=near_HW) - there.real) < 0.05
     assert abs(np.average(y_HW, weights=near_HW) - there.imag) < 0.05
     variance = np.average((x_HW - there.real) ** 2, weights=near_HW)
-    assert variance == pytest.approx((3.0 * pose.CLOSER) ** 2, rel=0.02)
+    assert variance == pytest.approx((3.0 * closer) ** 2, rel=0.02)
 
 
 @pytest.mark.parametrize("factor", [1, 3])

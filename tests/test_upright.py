@@ -25,6 +25,7 @@ class Finder:
     """
 
     long_side = SIDE
+    closer = 1.2
 
     def __init__(self, *hands: tuple[np.ndarray, float]) -> None:
         self.hands, self.shown, self.given = list(hands), [], []  # type: ignore[var-annotated]
@@ -65,10 +66,14 @@ def test_a_usual_hand_is_read_upright_and_its_boxes_keep_their_sides(degrees: fl
     engine = Finder((there_R4, 0.9), (upright_R4 + MARGIN_4, 0.9))
     reading, stand = read_views(engine, picture(), True)  # type: ignore[arg-type]
     assert (len(engine.shown), reading.months) == (6, (103 + 104 + 105 + 106) / 4)
-    np.testing.assert_array_equal(engine.shown[4][:, 12:116], soften(pose.close_up(stand.picture_HW)[0]))
+    np.testing.assert_array_equal(engine.shown[4][:, 12:116], soften(pose.close_up(stand.picture_HW, 1.2)[0]))
     assert stand.usual
     assert reading.boxes_R4 is not None
     np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=1e-3)
+    whole = Finder((there_R4, 0.9), (upright_R4 + MARGIN_4, 0.9))
+    whole.closer = 1.0
+    reading, _ = read_views(whole, picture(), True)  # type: ignore[arg-type]
+    assert (len(whole.shown), reading.months) == (4, (103 + 104) / 2), "weights that want no closer picture get none"
 
 
 @pytest.mark.parametrize(("degrees", "size"), [(20, 0.225), (-40, 0.225), (0, 0.12), (0, 0.32), (30, 0.1)])
@@ -100,7 +105,7 @@ def test_given_boxes_are_read_where_they_lie_and_come_back() -> None:
     expected_R4 = place.inverse().boxes(given_R4, scaled=False) + MARGIN_4
     np.testing.assert_allclose(engine.given[4], expected_R4, atol=1e-3)
     middle_R2, closer_R2 = (given.reshape(-1, 2, 2).mean(1) - [64, 64] for given in (engine.given[4], engine.given[6]))
-    np.testing.assert_allclose(closer_R2, pose.CLOSER * middle_R2, atol=1e-3)
+    np.testing.assert_allclose(closer_R2, engine.closer * middle_R2, atol=1e-3)
     known = np.arange(17) != 7
     assert reading.boxes_R4 is not None
     np.testing.assert_allclose(reading.boxes_R4[known], given_R4[known], atol=1e-3)

@@ -37,6 +37,7 @@ class ToldEngine:
     long_side = 128
     calibration = None
     refusal = None
+    closer = 1.0
 
     def __init__(self, months: float = 120.0) -> None:
         self.months, self.asked, self.fails = months, 0, False

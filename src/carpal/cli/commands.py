@@ -238,7 +238,9 @@ def run_export(arguments: Namespace) -> int:
         need(package, feature="Exporting", extra="export")
     from carpal.inference.export import export
 
-    info = export(arguments.source, arguments.out, arguments.name, arguments.model_version, arguments.storage)
+    info = export(
+        arguments.source, arguments.out, arguments.name, arguments.model_version, arguments.storage, arguments.closer
+    )
     size = f"{info.bytes / 1e6:.1f} MB"
     print(facts({"file": str(info.path), "size": size, "sha256": info.sha256, "difference from PyTorch": info.parity}))
     return 0

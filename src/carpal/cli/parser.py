@@ -180,6 +180,13 @@ def _export(commands: Any) -> None:
         default="float16",
         help="how weights are stored; arithmetic is float32 in both (default: float16)",
     )
+    group.add_argument(
+        "--closer",
+        type=float,
+        default=1.0,
+        metavar="TIMES",
+        help="have an upright hand's middle read so many times larger as well, up to 1.5 (default: 1, not at all)",
+    )
 
 
 def _info(commands: Any) -> None:

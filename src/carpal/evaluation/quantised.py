@@ -173,10 +173,11 @@ def _open(path: Path, backend: str) -> Engine | None:
 
 def _sidecar(info: WeightsInfo, effects: dict[str, Effect], floats: list[str], count: int) -> dict[str, Any]:
     values = info.as_dict()
-    kept = ("name", "version", "long_side", "regions", "architecture", "training", "parity", "licence", "refusal")
+    kept = ("name", "version", "long_side", "regions", "architecture", "training", "parity", "licence", "closer")
     return {name: values[name] for name in kept} | {
         "sha256": "",
         "precision": "int8",
+        "refusal": values["refusal"],
         "calibration": values["calibration"],
         "quantised": {
             "source": info.sha256,

@@ -44,6 +44,10 @@ class Engine(Protocol):
         """The long side that `imaging.preprocess.preprocess` must bring an image to."""
 
     @property
+    def closer(self) -> float:
+        """So many times larger the middle of an upright picture is read as well; 1 is not at all."""
+
+    @property
     def calibration(self) -> Calibration | None:
         """What gives each age its interval; None where the weights' sidecar holds none."""
 

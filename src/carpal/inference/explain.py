@@ -21,7 +21,7 @@ from carpal.types import Explanation, Radiograph, Sex
 def explain(radiograph: Radiograph, sex: Sex, engine: Engine, cases: Cases | None = None) -> Explanation:
     """The assessment and the effect of masking each region, in months; 72 runs of the network more than `assess`.
 
-    36 where no hand was brought upright, so that there is no closer picture.
+    36 where there is no closer picture: no hand was brought upright, or the weights want none.
 
     `cases` are the training cases to look for the nearest in (`nearest.open_cases`). Raises CarpalError. A refused
     image, or a network without regions, has no effects.

@@ -19,7 +19,7 @@ import torch
 from carpal.baselines.registry import load
 from carpal.errors import ConfigError, WeightsError
 from carpal.inference.eager import Deployed
-from carpal.inference.info import WeightsInfo, put_in_place, read_info, sidecar_of
+from carpal.inference.info import MOST_CLOSER, WeightsInfo, put_in_place, read_info, sidecar_of
 from carpal.inference.parity import EXACT, STORED, measure
 from carpal.model.alanet import REGION_COUNT
 
@@ -37,24 +37,26 @@ LICENCE: Final = (
 
 
 def export(
-    source: Path | str, out: Path | str, name: str | None = None, version: str | None = None, storage: str = "float16"
+    source: Path | str,
+    out: Path | str,
+    name: str | None = None,
+    version: str | None = None,
+    storage: str = "float16",
+    closer: float = 1.0,
 ) -> WeightsInfo:
     """Writes `out` (.onnx) and its sidecar from a .safetensors file, or from the folder of a finished run.
 
-    `name` and `version` default to the file's stem and the source's version; `storage` is "float16" or "float32".
+    `name` and `version` default to the file's stem and the source's version; `storage` is "float16" or "float32";
+    `closer` says how the weights want to be read (`WeightsInfo.closer`).
     Raises WeightsError with the measured differences where the exported network disagrees with PyTorch: at first with
     the same float32 weights, which shows that the graph is right, then as stored, which shows what rounding costs.
     """
     source, out = find_weights(Path(source)), Path(out)
-    _check_out(source, out, storage)
+    _check_out(source, out, storage, closer)
     network, meta = load(source)
     deployed = Deployed(network)
     long_side = network.config.long_side
-    content = to_onnx(deployed, long_side)
-    parity = {"float32": measure(deployed, content, long_side, EXACT)}
-    if storage == "float16":
-        content = halved(content)
-        parity["float16"] = measure(deployed, content, long_side, STORED)
+    content, parity = _checked(deployed, long_side, storage)
     sidecar = {
         "name": name or out.stem,
         "version": version or str(meta.get("version", "unknown")),
@@ -64,12 +66,23 @@ def export(
         "architecture": meta["architecture"],
         "training": meta.get("training", {}),
         "storage": storage,
+        "closer": closer,
         "parity": parity | {"torch": torch.__version__},
         "cost": cost(deployed, long_side),
         "licence": LICENCE,
     }
     put_in_place(out, content, sidecar)
     return read_info(out)
+
+
+def _checked(deployed: Deployed, long_side: int, storage: str) -> tuple[bytes, dict[str, Any]]:
+    """The file's bytes, and how far its answers are from PyTorch's. Raises WeightsError where that is too far."""
+    content = to_onnx(deployed, long_side)
+    parity = {"float32": measure(deployed, content, long_side, EXACT)}
+    if storage == "float16":
+        content = halved(content)
+        parity["float16"] = measure(deployed, content, long_side, STORED)
+    return content, parity
 
 
 def find_weights(source: Path) -> Path:
@@ -190,7 +203,11 @@ def _quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check_out(source: Path, out: Path, storage: str) -> None:
+def _check_out(source: Path, out: Path, storage: str, closer: float) -> None:
+    if not 1 <= closer <= MOST_CLOSER:
+        raise ConfigError(
+            f"--closer {closer:g} is not possible - it must be from 1 to {MOST_CLOSER:g} - choose another"
+        )
     if storage not in ("float16", "float32"):
         raise ConfigError(f'storage is "float16" or "float32" - got {storage!r} - choose one')
     if out.suffix != ".onnx":

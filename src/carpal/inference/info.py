@@ -25,6 +25,8 @@ SUFFIXES: Final = {".onnx": "onnx", ".safetensors": "torch"}
 """Which backend reads which file, if none is named."""
 BACKENDS: Final = ("onnx", "openvino", "torch")
 PRECISIONS: Final = ("fp32", "int8")
+MOST_CLOSER: Final = 1.5
+"""Beyond it most fingers and the wrist have left the picture."""
 INT8: Final = ".int8"
 """Released int8 weights are `<name>.int8.onnx`, beside the `<name>.onnx` that they were quantised from."""
 
@@ -49,6 +51,11 @@ class WeightsInfo:
     cost: Mapping[str, Any] = field(default_factory=dict)
     """Parameters, and FLOPs of one image of `flops_at` (height, width), counted at export."""
     licence: str = ""
+    closer: float = 1.0
+    """So many times larger the middle of the upright picture is read as well (`upright.read_stand`); 1 is not at all.
+
+    Chosen for these weights; intervals and limits belong to it.
+    """
     calibration: Calibration | None = None
     """What gives each age its interval; None where nobody fitted it."""
     refusal: Mapping[str, Any] = field(default_factory=dict)
@@ -138,7 +145,17 @@ def read_info(weights: str | Path, precision: str | None = "fp32") -> WeightsInf
     if integers.quantised.get("source") != values["sha256"]:
         raise WeightsError(f"{other} was made from another {path.name} - run `carpal quantize` again")
     own_calibration = Calibration.from_dict(values["calibration"]) if values.get("calibration") else None
-    return replace(integers, calibration=own_calibration, refusal=values.get("refusal", {}))
+    closer = _closer(path, values)
+    return replace(integers, closer=closer, calibration=own_calibration, refusal=values.get("refusal", {}))
+
+
+def _closer(path: Path, values: Mapping[str, Any]) -> float:
+    closer = values.get("closer", 1.0)
+    if isinstance(closer, bool) or not isinstance(closer, int | float) or not 1 <= closer <= MOST_CLOSER:
+        raise WeightsError(
+            f'{sidecar_of(path)} has "closer": {closer!r} - it must be a number from 1 to {MOST_CLOSER:g} - correct it'
+        )
+    return float(closer)
 
 
 def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
@@ -165,6 +182,7 @@ def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
             parity=values.get("parity", {}),
             cost=values.get("cost", {}),
             licence=str(values.get("licence", "")),
+            closer=_closer(path, values),
             calibration=Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
             refusal=values.get("refusal", {}),
             precision=str(values.get("precision", "fp32")),

@@ -26,8 +26,6 @@ USUAL_RADIUS: Final = 0.225
 """The usual size of a hand: root mean square distance of its regions from their middle, over the long side."""
 RADIUS: Final = 0.25
 """The size at which it is read: fingertips, thumb and 3 cm of the forearm just fit into the picture."""
-CLOSER: Final = 1.2
-"""So many times larger the middle of that picture is read as well: the 17 regions of most hands just fit into it."""
 MIDDLE: Final = 0.5 + 0.455j
 """Where the middle of the regions lies in the picture that is read, as shares of width and height."""
 ASPECT: Final = 13 / 16
@@ -182,13 +180,13 @@ def resample(
     return np.where(inside_HW, Original(whole_HW).bright.whole(), np.float32(0))
 
 
-def close_up(picture_HW: NDArray[Any]) -> tuple[NDArray[np.float32], Similarity]:
-    """The middle of a picture, `CLOSER` times as large, and the map of its pixels into the picture.
+def close_up(picture_HW: NDArray[Any], closer: float) -> tuple[NDArray[np.float32], Similarity]:
+    """The middle of a picture, `closer` times as large, and the map of its pixels into the picture.
 
     Enlarged and not re-sampled from the radiograph, so that polarity and contrast stay those of the whole hand.
     """
     height, width = picture_HW.shape
-    share, corner = 1 / CLOSER, (1 - 1 / CLOSER) / 2 * complex(width, height)
+    share, corner = 1 / closer, (1 - 1 / closer) / 2 * complex(width, height)
     rows = (share, 0, corner.real, 0, share, corner.imag)
     picture = Image.fromarray(np.asarray(picture_HW, np.float32))
     near = picture.transform((width, height), Image.Transform.AFFINE, rows, Image.Resampling.BICUBIC)

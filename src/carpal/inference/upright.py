@@ -92,13 +92,14 @@ def read_stand(
 ) -> Reading:
     """Reads the picture of a stand and, where a hand was brought upright there, its middle closer; boxes in its pixels.
 
-    The age is the mean of both; regions and features are those of the whole picture, since a thumb that is spread may
-    leave the close-up. `whole` is the whole picture's reading, where it was read already.
+    How much closer, if at all, the weights say (`Engine.closer`). The age is the mean of both; regions and features are
+    those of the whole picture, since a thumb that is spread may leave the close-up. `whole` is the whole picture's
+    reading, where it was read already.
     """
     whole = read_both(engine, stand.picture_HW, male, stand.turns, boxes_R4) if whole is None else whole
-    if stand.found is None:
+    if stand.found is None or engine.closer == 1:
         return whole
-    near_HW, place = pose.close_up(stand.picture_HW)
+    near_HW, place = pose.close_up(stand.picture_HW, engine.closer)
     near = read_both(engine, near_HW, male, 0, None if boxes_R4 is None else place.inverse().boxes(boxes_R4, False))
     return mean_age(whole, near)
 
