@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cmath
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -63,6 +64,7 @@ def test_each_setting_alone_moves_dots_and_points_alike() -> None:
     only = [
         Augment(flip=1.0, scale=0.0),
         Augment(flip=0.0, scale=0.3),
+        Augment(flip=0.0, scale=0.0, zoom=1.2),
         Augment(flip=0.0, scale=0.0, rotate=30.0),
         Augment(flip=0.0, scale=0.0, shift=0.1),
     ]
@@ -89,6 +91,12 @@ def test_neutral_settings_fit_a_picture_to_the_middle_of_the_canvas() -> None:
     torch.testing.assert_close(image[0, 0, 1:-1, 21:59], torch.full((94, 38), 200.0))
     assert float(image[0, 0, :, :19].abs().max()) == float(image[0, 0, :, 61:].abs().max()) == 0
     assert points[0, 0].tolist() == pytest.approx([20, 0], abs=1e-4)
+
+
+def test_a_zoom_moves_points_away_from_the_middle_by_its_factor() -> None:
+    source, middle_2 = picture([(25.0, 30.0)]), torch.tensor([CANVAS[1] / 2, CANVAS[0] / 2])
+    near, far = (augment.apply(source, [5], replace(NEUTRAL, zoom=z), CANVAS)[1][0, 0] - middle_2 for z in (1.0, 1.5))
+    torch.testing.assert_close(far, 1.5 * near)
 
 
 @settings(deadline=None, max_examples=100)

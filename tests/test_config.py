@@ -33,6 +33,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"schedule": Schedule(save_every=0)}, "schedule.save_every is 0", "at least 1"),
     ({"schedule": Schedule(log_every=0)}, "schedule.log_every is 0", "at least 1"),
     ({"augment": Augment(scale=1.0)}, "augment.scale is 1.0", "from 0 to below 1"),
+    ({"augment": Augment(zoom=0.0)}, "augment.zoom is 0.0", "above 0 and at most 2"),
     ({"augment": Augment(flip=1.5)}, "augment.flip is 1.5", "from 0 to 1"),
     ({"model": ModelConfig(long_side=500)}, "model.long_side is 500", "a multiple of 32"),
     ({"data": Data(holdout=(5,))}, r"data.holdout is \(5,\)", "some folds from 0 to 4"),

@@ -82,7 +82,7 @@ def draw(seeds: list[int], augment: Augment) -> Draws:
     low, high = degrade.QUALITIES
     return Draws(
         mirror_B=torch.where(mirror_B < augment.flip, -1.0, 1.0),
-        scale_B=1 + augment.scale * (2 * scale_B - 1),
+        scale_B=augment.zoom * (1 + augment.scale * (2 * scale_B - 1)),
         radians_B=math.radians(augment.rotate) * (2 * angle_B - 1),
         shift_x_B=augment.shift * (2 * x_B - 1),
         shift_y_B=augment.shift * (2 * y_B - 1),

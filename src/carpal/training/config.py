@@ -40,6 +40,8 @@ class Augment:
     """Chance of a horizontal mirror."""
     scale: float = 0.2
     """The picture is scaled by a factor between 1 - scale and 1 + scale."""
+    zoom: float = 1.0
+    """The picture is scaled by this factor besides, about its middle: what leaves the canvas is lost."""
     rotate: float = 0.0
     """Largest in-plane rotation in degrees, either way."""
     shift: float = 0.0
@@ -144,6 +146,7 @@ class Run:
             "data.holdout": (set(self.data.holdout) < set(range(5)), self.data.holdout, "some folds from 0 to 4"),
             "data.repeats": (all(r >= 0 for r in self.data.repeats), self.data.repeats, "0 or more each"),
             "augment.scale": (0 <= self.augment.scale < 1, self.augment.scale, "from 0 to below 1"),
+            "augment.zoom": (0 < self.augment.zoom <= 2, self.augment.zoom, "above 0 and at most 2"),
             "augment.noise": (self.augment.noise >= 0, self.augment.noise, "0 or more"),
             "augment.blur": (self.augment.blur >= 0, self.augment.blur, "0 or more"),
             "augment.coarse": (0 <= self.augment.coarse <= 1, self.augment.coarse, "from 0 to 1"),
