@@ -26,7 +26,7 @@ SUFFIXES: Final = {".onnx": "onnx", ".safetensors": "torch"}
 BACKENDS: Final = ("onnx", "openvino", "torch")
 PRECISIONS: Final = ("fp32", "int8")
 MOST_CLOSER: Final = 1.5
-"""Beyond it most fingers and the wrist have left the picture."""
+"""The middle two thirds of a picture; less of it is no longer a hand."""
 INT8: Final = ".int8"
 """Released int8 weights are `<name>.int8.onnx`, beside the `<name>.onnx` that they were quantised from."""
 

@@ -35,6 +35,10 @@ def build(run: Run, mixture: Mixture) -> Network:
     if len(ages):
         model.set_age_prior(ages)
     if isinstance(model, System):
+        if run.loss != losses.PAPER:
+            raise ConfigError(
+                f"loss.spread and loss.consistency change ALA-Net's loss; {run.name} has its own: leave them 0."
+            )
         _start_system(run, model)
     elif run.start:
         path = resolve(run.start)
