@@ -19,7 +19,8 @@ from carpal.inference.engine import Engine, open_engine
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-ALL = (("1801", Sex.MALE), ("2713", Sex.FEMALE), ("6456", Sex.FEMALE), ("8435", Sex.MALE))
+TWO = (("6456", Sex.FEMALE), ("8435", Sex.MALE))
+"""Of the four that docs/trust.md has: each takes 80 runs of the network."""
 
 
 def change_without(radiograph: Radiograph, region: Region, explained: Assessment, engine: Engine) -> float:
@@ -34,10 +35,10 @@ def change_without(radiograph: Radiograph, region: Region, explained: Assessment
 
 
 def test_hiding_what_matters_most_changes_the_age_more_than_hiding_what_matters_least() -> None:
-    """On average over the examples; docs/trust.md has each. The map masks the prepared picture and keeps boxes."""
+    """On average over two examples; docs/trust.md has four. The map masks the prepared picture and keeps boxes."""
     engine = open_engine("alanet")
     changes_N2 = []
-    for name, sex in ALL:
+    for name, sex in TWO:
         radiograph = read_radiograph(EXAMPLES / f"{name}.jpg")
         explanation = explain(radiograph, sex, engine)
         by_effect = np.argsort(np.abs(explanation.effects))
