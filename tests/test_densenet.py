@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,24 +15,13 @@ from carpal.model.densenet import DenseNet169
 from carpal.model.resnet import ResNet50
 from carpal.training import systems
 from carpal.training.config import Optim, Run
-from test_resnet import drawn
+from trunk_kit import compare_with_golden
 
 GOLDEN = Path(__file__).parent / "golden" / "densenet169.npz"
 
 
 def test_c4_and_c5_equal_torchvision() -> None:
-    trunk = DenseNet169(width=8).eval()
-    with torch.no_grad():
-        for name, tensor in trunk.state_dict().items():
-            if tensor.dim():
-                tensor.copy_(drawn(name, tuple(tensor.shape)))
-        golden = np.load(GOLDEN)
-        features = trunk(torch.from_numpy(golden["image_B1HW"]))
-    for name, ours in zip(("c4_BCHW", "c5_BCHW"), features, strict=True):
-        theirs = golden[name]
-        assert ours.shape == theirs.shape
-        assert theirs.std() > 0.05, "golden features that are all alike prove nothing"
-        assert np.abs(ours.numpy() - theirs).max() < 1e-4 * theirs.std(), name
+    compare_with_golden(DenseNet169(width=8), GOLDEN, least_scale=0.05)
 
 
 def test_the_width_of_64_is_the_published_network() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -12,26 +11,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from carpal.data.keypoints import Annotation
-from carpal.data.prepare import Sample, prepare
-from carpal.data.synthetic import draw_hand
+from carpal.data.prepare import prepare
 from carpal.errors import ConfigError
 from carpal.model import losses, weights
-from carpal.model.alanet import ALANet, ModelConfig
+from carpal.model.alanet import ALANet
 from carpal.training import augment, checkpoint, config, distributed, log, loop, recipes
-from carpal.training.config import Augment, Data, Optim, Run, Schedule
+from carpal.training.config import Data, Optim, Run, Schedule
 from carpal.training.distributed import World
-from carpal.types import Sex
-
-ALONE = World(0, 1, torch.device("cpu"))
-SIDE = 96
-TINY = ModelConfig(width=8, long_side=SIDE, box_size=16, roi_features=16)
+from loop_kit import ALONE, SIDE, TINY, killed_at, sample, tiny_run
 
 
 @pytest.fixture(autouse=True)
@@ -47,16 +38,6 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def sample(number: int, aged: bool, annotated: bool) -> Sample:
-    hand = draw_hand(30 + 20 * number, Sex.MALE if number % 2 else Sex.FEMALE, seed=number, height=SIDE)
-    file = io.BytesIO()
-    Image.fromarray(hand.pixels_HW).save(file, "PNG")
-    height, width = hand.pixels_HW.shape
-    name, points_R3 = f"h{number}", np.column_stack([hand.points_R2, np.ones(17)])
-    regions = Annotation(name, "drawn", width, height, points_R3) if annotated else None
-    return Sample(name, name, file.getvalue, hand.months if aged else None, bool(number % 2), regions=regions)
-
-
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("stores")
@@ -68,17 +49,6 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, (numbers, aged, annotated) in kinds.items():
         prepare([sample(number, aged, annotated) for number in numbers], folder / name, SIDE)
     return {name: str(folder / name) for name in kinds}
-
-
-def tiny_run(store: str, steps: int = 3, model: ModelConfig = TINY, **optim: Any) -> Run:
-    return Run(
-        name="tiny",
-        model=model,
-        data=Data(stores=(store,)),
-        augment=Augment(flip=0.5, scale=0.1),
-        optim=replace(Optim(lr=3e-3, batch=8), **optim),
-        schedule=Schedule(steps=steps, drops=(), save_every=4, log_every=1),
-    )
 
 
 def metrics(out: Path) -> list[dict[str, float]]:
@@ -116,20 +86,12 @@ def test_a_killed_run_resumes_to_the_very_same_bits(
 ) -> None:
     run = tiny_run(stores["full"], steps=9, batch=5, clip=1.0)  # epochs of eight: they end within batches
     whole = loop.train(run, tmp_path / "whole")
-    true_step = loop.train_step
-
-    def die_at_6(run: Run, step: int, *rest: Any) -> dict[str, float]:
-        if step == 6:
-            raise KeyboardInterrupt
-        return true_step(run, step, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "train_step", die_at_6)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(run, tmp_path / "killed")
+    with killed_at(6, monkeypatch):
+        loop.train(run, tmp_path / "killed")
     assert metrics(tmp_path / "killed")[-1]["step"] == 6, "it went on after its checkpoint at 4"
     assert checkpoint.read(tmp_path / "killed")["step"] == 4
     taken: list[int] = []
+    true_step = loop.train_step
 
     def count(run: Run, step: int, *rest: Any) -> dict[str, float]:
         taken.append(step)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from carpal.data.prepare import prepare
 from carpal.errors import ConfigError
 from carpal.training import checkpoint, log, loop
-from test_loop import ALONE, SIDE, sample, tiny_run
+from loop_kit import ALONE, SIDE, killed_at, sample, tiny_run
 
 
 @pytest.fixture
@@ -48,17 +48,8 @@ def test_the_mean_is_that_of_the_definition(store: str, tmp_path: Path, monkeypa
 def test_a_killed_run_comes_to_the_same_mean(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tiny_run(store, steps=6, batch=4, ema=0.5)
     whole = load_file(loop.train(run, tmp_path / "whole"))
-    true_step = loop.train_step
-
-    def die(run: Any, step: int, *rest: Any) -> dict[str, float]:
-        if step == 5:
-            raise KeyboardInterrupt
-        return true_step(run, step, *rest)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(loop, "train_step", die)
-        with pytest.raises(KeyboardInterrupt):
-            loop.train(run, tmp_path / "killed")
+    with killed_at(5, monkeypatch):
+        loop.train(run, tmp_path / "killed")
     resumed = load_file(loop.train(run, tmp_path / "killed"))
     for name, tensor in whole.items():
         torch.testing.assert_close(resumed[name], tensor, rtol=1e-3, atol=1e-4)
