@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import node_kit as kit
 import tools
-from carpal.service.config import load
+from carpal.service.config import Bounds, load
 from carpal.service.jobs import Jobs, State
 from process_kit import cpu_seconds, forget_peak, peak_mb
 
@@ -62,7 +62,8 @@ def main() -> None:
 def measure(folder: Path, associations: int, seconds: float, drain: float, reader: str, side: int) -> dict[str, object]:
     """Runs the load and returns what was seen."""
     pacs, port = kit.Pacs(), tools.free_port()
-    config = written(folder, pacs.port, port)
+    own = Bounds().association_seconds  # the tests' node waits longer for a request
+    config = kit.write_config(folder / "node.toml", pacs.port, port, association_seconds=own)
     (folder / "hand.dcm").write_bytes(kit.as_bytes(hand(side)))
     before = os.getloadavg()[0]
     node = start(config, reader, folder / "log")
@@ -99,13 +100,6 @@ def measure(folder: Path, associations: int, seconds: float, drain: float, reade
         "reports_sent_twice": sum(number > 1 for number in pacs.received.values()),
         "queue": held(config),
     }
-
-
-def written(folder: Path, pacs_port: int, port: int) -> Path:
-    """The tests' configuration, but the node's own time for a request."""
-    path = kit.write_config(folder / "node.toml", pacs_port, port)
-    path.write_text(path.read_text().replace("association_seconds = 1\n", ""))
-    return path
 
 
 def hand(side: int) -> kit.Dataset:

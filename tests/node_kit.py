@@ -110,8 +110,13 @@ class InstantReader:
         pass
 
 
-def write_config(path: Path, pacs_port: int, port: int = 0, more: str = "", delay: float = 0.1) -> Path:
-    """A node for tests: the sender TESTER and the archive PACS, both on loopback."""
+def write_config(
+    path: Path, pacs_port: int, port: int = 0, more: str = "", delay: float = 0.1, association_seconds: float = 30
+) -> Path:
+    """A node for tests: the sender TESTER and the archive PACS, both on loopback.
+
+    It waits long for a request: a process that stands still for a second, as on a busy machine, must not be hung up on.
+    """
     path.write_text(
         f"""
 [node]
@@ -119,7 +124,7 @@ folder = "{path.parent / "node"}"
 port = {port}
 [limits]
 min_free_mb = 0
-association_seconds = 1
+association_seconds = {association_seconds}
 [results]
 objects = ["sr"]
 first_delay_seconds = {delay}
@@ -230,7 +235,7 @@ def send(port: int, datasets: Sequence[Dataset], title: str = "TESTER") -> list[
     return statuses
 
 
-def echo(port: int, title: str = "TESTER", seconds: float = 5) -> bool:
+def echo(port: int, title: str = "TESTER", seconds: float = 30) -> bool:
     """Whether a C-ECHO succeeds."""
     association = associate(port, title, seconds)
     if not association.is_established:

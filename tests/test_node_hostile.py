@@ -35,7 +35,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     pacs = kit.Pacs()
     with open(os.devnull, "w") as nowhere:
         logs.to(nowhere)
-        with kit.running(load(kit.write_config(folder / "node.toml", pacs.port))) as running:
+        with kit.running(load(kit.write_config(folder / "node.toml", pacs.port, association_seconds=3))) as running:
             yield running
         logs.to(None)
     pacs.close()
@@ -69,7 +69,7 @@ def bounded(node: Node) -> Iterator[None]:
     assert kit.send(node.port, [kit.radiograph(1)]) == [0]
 
 
-def closed(connection: socket.socket, seconds: float = 5) -> bool:
+def closed(connection: socket.socket, seconds: float = 10) -> bool:
     """Whether the node ends this connection in time."""
     try:
         connection.settimeout(seconds)

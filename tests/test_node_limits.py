@@ -32,7 +32,7 @@ TRANSIENT, LIMIT_EXCEEDED = 2, 2
 @pytest.fixture
 def node(tmp_path: Path, pacs: kit.Pacs) -> Iterator[Node]:
     """Six associations at once, four of one address; 127.0.0.1 and 127.0.0.3 may send."""
-    path = kit.write_config(tmp_path / "node.toml", pacs.port)
+    path = kit.write_config(tmp_path / "node.toml", pacs.port, association_seconds=3)
     limits = f"[limits]\nassociations = {IN_ALL}\nassociations_per_address = {OF_ONE}\n"
     text = path.read_text().replace('addresses = ["127.0.0.1/32"]', f'addresses = ["{HERE}", "{NEAR}"]')
     path.write_text(text.replace("[limits]\n", limits))
