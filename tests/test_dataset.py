@@ -100,6 +100,18 @@ def test_pairs_are_one_hand_twice_from_two_stores_where_two_have_it() -> None:
     assert len(set(batch.seeds)) == 4, "each picture is changed in a way of its own"
 
 
+def test_rare_ages_come_as_often_as_others_where_all_years_are_to_be_even() -> None:
+    """Ages 1-11 are of one year, 12 of the next, and one hand has none."""
+    hands = store([*range(1, 13), 20], ageless=(20,))
+    shown = {even: Counter(seen(Mixture((hands,), (300.0,), seed=0, even=even), 0, 3900)) for even in (0.0, 0.5, 1.0)}
+    assert set(shown[0.0].values()) == {300}
+    assert shown[1.0][12] == pytest.approx(1300, abs=100)
+    assert shown[1.0][20] == pytest.approx(1300, abs=100)
+    assert sum(shown[1.0].values()) == 3900
+    half = 11**0.5 + 2
+    assert shown[0.5][12] == pytest.approx(3900 / half, abs=100)
+
+
 def test_the_holdout_appears_in_no_store_as_image_or_thumbnail() -> None:
     ids = list(range(1, 41))
     folds = {number: number % 5 for number in ids if number <= 30}  # the last ten belong to no fold

@@ -54,6 +54,7 @@ class Mixture:
 
     `repeats` says how often an epoch passes over each store; `holdout` leaves out folds, in every store. With `pairs`
     a hand is two examples in a row, the second with the picture that another store has of it, or the same once more.
+    `even` shows hands of rare ages more often: by (hands of the same year of age) ** -even.
     """
 
     stores: tuple[Store, ...]
@@ -62,6 +63,7 @@ class Mixture:
     holdout: tuple[int, ...] = ()
     regions_only: bool = False
     pairs: bool = False
+    even: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self):
@@ -105,11 +107,22 @@ class Mixture:
         random = np.random.default_rng([self.seed, epoch])
         parts = []
         for store, (indices, repeat) in enumerate(zip(self.rows, self.repeats, strict=True)):
-            wanted = round(len(indices) * repeat)
-            passes = -(-wanted // max(len(indices), 1))
-            chosen = np.concatenate([indices[:0], *(random.permutation(indices) for _ in range(passes))])[:wanted]
-            parts.append(np.stack([np.full(wanted, store, np.int64), chosen], 1))
+            chosen = self._chosen(random, store, indices, round(len(indices) * repeat))
+            parts.append(np.stack([np.full(len(chosen), store, np.int64), chosen], 1))
         return random.permutation(np.concatenate(parts))
+
+    def _chosen(
+        self, random: np.random.Generator, store: int, indices: NDArray[np.int64], wanted: int
+    ) -> NDArray[np.int64]:
+        """`wanted` rows of a store: each as often, give or take one, or by chance with rare ages more often."""
+        if self.even and wanted:
+            ages = [self.stores[store].rows[i].boneage for i in indices]
+            years = [-1 if age is None else age // 12 for age in ages]
+            _, group, hands = np.unique(years, return_inverse=True, return_counts=True)
+            weight = hands[group] ** -self.even
+            return random.choice(indices, wanted, p=weight / weight.sum())
+        passes = -(-wanted // max(len(indices), 1))
+        return np.concatenate([indices[:0], *(random.permutation(indices) for _ in range(passes))])[:wanted]
 
     def batch(self, first: int, count: int) -> Batch:
         """Examples `first` to `first + count` of the whole run."""

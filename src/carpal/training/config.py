@@ -30,6 +30,8 @@ class Data:
     """Whether ages are trained; without them the region proposal network learns alone (Table 2, row 1)."""
     pairs: bool = False
     """Every hand comes as two examples, one after the other: its picture, and the one that another store has of it."""
+    even: float = 0.0
+    """How far rare ages are shown more often: 0 shows every hand as often, 1 every year of age."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class Augment:
     """Chance that a picture is compressed as JPEG does, at a quality between 15 and 95."""
     noise: float = 0.0
     """Largest standard deviation of Gaussian noise, in grey levels."""
+    marks: float = 0.0
+    """Chance of a collimator's frame, and the same of a lead marker: bright, dark or grey."""
+    invert: float = 0.0
+    """Chance that a picture's polarity is inverted: bones dark."""
 
 
 COMPILE: Final = ("", "default", "reduce-overhead")
@@ -145,12 +151,15 @@ class Run:
             "schedule.log_every": (self.schedule.log_every >= 1, self.schedule.log_every, "at least 1"),
             "data.holdout": (set(self.data.holdout) < set(range(5)), self.data.holdout, "some folds from 0 to 4"),
             "data.repeats": (all(r >= 0 for r in self.data.repeats), self.data.repeats, "0 or more each"),
+            "data.even": (0 <= self.data.even <= 1, self.data.even, "from 0 to 1"),
             "augment.scale": (0 <= self.augment.scale < 1, self.augment.scale, "from 0 to below 1"),
             "augment.zoom": (0 < self.augment.zoom <= 2, self.augment.zoom, "above 0 and at most 2"),
             "augment.noise": (self.augment.noise >= 0, self.augment.noise, "0 or more"),
             "augment.blur": (self.augment.blur >= 0, self.augment.blur, "0 or more"),
             "augment.coarse": (0 <= self.augment.coarse <= 1, self.augment.coarse, "from 0 to 1"),
             "augment.jpeg": (0 <= self.augment.jpeg <= 1, self.augment.jpeg, "from 0 to 1"),
+            "augment.marks": (0 <= self.augment.marks <= 1, self.augment.marks, "from 0 to 1"),
+            "augment.invert": (0 <= self.augment.invert <= 1, self.augment.invert, "from 0 to 1"),
             "augment.flip": (0 <= self.augment.flip <= 1, self.augment.flip, "from 0 to 1"),
             "model.long_side": (self.model.long_side % 32 == 0, self.model.long_side, "a multiple of 32"),
         }

@@ -165,4 +165,5 @@ def open_mixture(run: Run) -> Mixture:
         raise ConfigError(f"data.repeats has {len(run.data.repeats)} numbers for {len(run.data.stores)} stores.")
     stores = tuple(open_store(resolve(path)) for path in run.data.stores)
     repeats = run.data.repeats or (1.0,) * len(stores)
-    return Mixture(stores, repeats, run.seed, run.data.holdout, run.data.regions_only, run.data.pairs)
+    data = run.data
+    return Mixture(stores, repeats, run.seed, data.holdout, data.regions_only, data.pairs, data.even)
