@@ -133,7 +133,7 @@ def test_a_batch_of_two_equals_two_batches_of_one(config: ModelConfig) -> None:
     with torch.no_grad():
         both = run(model, image_B1HW, male_B, target)
         each = [
-            run(model, image_B1HW[i : i + 1], male_B[i : i + 1], losses.Targets(*(t[i : i + 1] for t in target)))
+            run(model, image_B1HW[i : i + 1], male_B[i : i + 1], losses.Targets(*(t[i : i + 1] for t in target[:4])))
             for i in (0, 1)
         ]
     assert not torch.allclose(both.logits_BK[0], both.logits_BK[1]), "two images that read alike prove nothing"

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import carpal
-from carpal.anatomy import REGIONS
+from carpal.anatomy import FOUND, REGIONS
 from carpal.cli import commands, main
 from carpal.cli.parser import build_parser, recipes
 from carpal.data.store import open_store
@@ -244,7 +244,19 @@ def test_prepare_brings_hands_upright_at_any_size(
     words = ["prepare", str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--upright", "alanet"]
     for side in (128, 192):  # the network reads 128
         assert main([*words, "--out", str(tmp_path / f"store{side}"), "--long-side", str(side)]) == 0
-        assert open_store(tmp_path / f"store{side}").pixels(0).shape == pose.canvas(side)
+        store = open_store(tmp_path / f"store{side}")
+        assert store.pixels(0).shape == pose.canvas(side)
+        assert not store.points.any()
+    assert main([*words, "--out", str(tmp_path / "pseudo"), "--long-side", "128", "--pseudo-regions"]) == 0
+    store = open_store(tmp_path / "pseudo")
+    assert store.manifest.counts["points"] == 0
+    assert 10 <= store.manifest.counts["points_found"] == int((store.points[0, :, 2] == FOUND).sum())
+
+
+def test_pseudo_regions_need_weights_that_find_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["prepare", str(tmp_path), "--out", str(tmp_path / "store"), "--pseudo-regions"]
+    assert main(words) == 2
+    assert "give the weights, as --upright alanet" in capsys.readouterr().err
 
 
 def _hand_R4(side: int) -> Any:

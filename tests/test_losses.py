@@ -48,7 +48,7 @@ def part(output: Output, target: losses.Targets, rows: slice) -> tuple[Output, l
     answers = output.rpn
     if answers is not None:
         answers = rpn.RpnOutput(answers.logits_BAR[rows], answers.deltas_BAR4[rows], answers.anchors_A4)
-    return Output(*cut, answers), losses.Targets(*(t[rows] for t in target))  # type: ignore[arg-type]
+    return Output(*cut, answers), losses.Targets(*(t[rows] for t in target[:4]))  # type: ignore[arg-type]
 
 
 def total(output: Output, target: losses.Targets, change: losses.Loss = losses.PAPER) -> dict[str, float]:

@@ -64,7 +64,7 @@ def test_a_store_gives_back_rows_pixels_and_points(tmp_path: Path, capsys: pytes
     assert store.points.shape == (3, 17, 3)
     assert store.points[0, INDEX["PIP3"]].tolist() == [24, 16, 1]
     assert store.points[..., 2].sum() == 1
-    counts = {"images": 2, "thumbs": 1, "with_age": 2, "with_sex": 2, "with_regions": 1, "points": 1}
+    counts = {"images": 2, "thumbs": 1, "with_age": 2, "with_sex": 2, "with_regions": 1, "points": 1, "points_found": 0}
     assert manifest.counts == counts
     assert "3/3" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["store"], "no temporary folder stays"

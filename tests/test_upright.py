@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from carpal.anatomy import FOUND
 from carpal.imaging.preprocess import preprocess, soften
 from carpal.inference import pose, upright
 from carpal.inference.engine import Reading
@@ -158,6 +159,26 @@ def test_a_store_holds_the_picture_that_is_read_and_the_points_on_it() -> None:
     middle_R = stand.place.points(moved_R3[known_R, 0] + 1j * moved_R3[known_R, 1])
     wanted_R = points_R3[known_R, 0] + 1j * points_R3[known_R, 1]
     np.testing.assert_allclose(middle_R, wanted_R, atol=1e-3)
+
+
+def test_sure_regions_that_nobody_annotated_can_be_kept_where_the_network_found_them() -> None:
+    original_HW = picture((256, 192))
+    prepared = preprocess(original_HW, 2 * SIDE)
+    points_R3 = np.zeros((17, 3), np.float32)
+    points_R3[4] = (70, 90, 1)
+    told = (hand(5, 0.2), 0.9), (hand() + MARGIN_4, 0.9)
+    pixels_HW, plain_R3 = bring(Finder(*told), original_HW, prepared, points_R3)  # type: ignore[arg-type]
+    same_HW, moved_R3 = bring(Finder(*told), original_HW, prepared, points_R3, pseudo=True)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(pixels_HW, same_HW)
+    np.testing.assert_array_equal(moved_R3[4], plain_R3[4])
+    found_R = np.arange(17) != 4
+    assert (plain_R3[found_R] == 0).all()
+    assert (moved_R3[found_R, 2] == FOUND).all()
+    wanted_R2 = 2 * (hand()[:, :2] + hand()[:, 2:]) / 2  # as the last picture shows them, at the store's size
+    np.testing.assert_allclose(moved_R3[found_R, :2], wanted_R2[found_R], atol=1e-3)
+    unsure = (hand(5, 0.2), 0.39), (hand() + MARGIN_4, 0.39)
+    _, none_R3 = bring(Finder(*unsure), original_HW, prepared, points_R3, pseudo=True)  # type: ignore[arg-type]
+    assert (none_R3[found_R] == 0).all()
 
 
 def test_a_store_may_be_larger_than_what_the_network_reads() -> None:

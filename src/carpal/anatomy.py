@@ -17,6 +17,8 @@ REGIONS: Final[tuple[str, ...]] = (
     "Ulna",
     "Wrist",
 )
+ANNOTATED, FOUND = 1, 2
+"""v of a region's point (x, y, v): somebody annotated it, or a network found it; 0 where it is unknown."""
 INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(REGIONS)}
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {

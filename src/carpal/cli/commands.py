@@ -184,6 +184,8 @@ def run_prepare(arguments: Namespace) -> int:
     from carpal.data.sources import prepare_from
     from carpal.report.text import facts
 
+    if arguments.pseudo_regions and not arguments.upright:
+        raise ConfigError("--pseudo-regions are those that weights find - give the weights, as --upright alanet")
     manifest = prepare_from(
         arguments.source,
         arguments.out,
@@ -194,18 +196,18 @@ def run_prepare(arguments: Namespace) -> int:
         order=arguments.order.split(",") if arguments.order else None,
         overwrite=arguments.overwrite,
         annotated=arguments.annotated,
-        upright=_bring(arguments.upright) if arguments.upright else None,
+        upright=_bring(arguments.upright, arguments.pseudo_regions) if arguments.upright else None,
     )
     print(facts({"store": str(arguments.out), "long_side": manifest.long_side, **manifest.counts}))
     return 0
 
 
-def _bring(weights: str) -> Bring:
-    """What re-samples a hand into the pose in which it is read, by the regions that `weights` find."""
+def _bring(weights: str, pseudo: bool) -> Bring:
+    """What re-samples a hand into the pose in which it is read, by the regions that `weights` find and may leave."""
     from carpal.inference.engine import open_engine
     from carpal.inference.upright import bring
 
-    return partial(bring, open_engine(weights, "torch" if weights.endswith(".safetensors") else "onnx"))
+    return partial(bring, open_engine(weights, "torch" if weights.endswith(".safetensors") else "onnx"), pseudo=pseudo)
 
 
 def run_train(arguments: Namespace) -> int:

@@ -117,6 +117,11 @@ def _prepare(commands: Any) -> None:
         metavar="WEIGHTS",
         help="bring each hand into the pose in which it is read, by the regions that these weights find",
     )
+    group.add_argument(
+        "--pseudo-regions",
+        action="store_true",
+        help="keep sure regions that --upright found, where nobody annotated them, to train the detector on",
+    )
     group = parser.add_argument_group("output")
     add_path(group, "--out", "DIR", "the store", required=True)
     group.add_argument(

@@ -2,7 +2,7 @@
 
     pixels.npy     uint8, one axis: all prepared images one after the other, row by row, bones bright
     index.csv      id,boneage,male,kind,offset,height,width,fold: where each image lies in pixels.npy and what it is
-    points.npy     float32 N x 17 x 3: x, y in prepared pixels of that row, v = 1 where annotated
+    points.npy     float32 N x 17 x 3: x, y in prepared pixels of that row, v = 1 where annotated, 2 where found
     manifest.json  counts, parameters, hashes: what a reader checks before it trusts the rest
 
 A store is written beside its place and moved there when it is whole: a killed `prepare` leaves none.
@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import carpal
-from carpal.anatomy import REGIONS
+from carpal.anatomy import ANNOTATED, FOUND, REGIONS
 from carpal.data.keypoints import Annotation
 from carpal.data.store import (
     FILES,
@@ -243,7 +243,8 @@ def _write_manifest(
             "with_age": sum(row.boneage is not None for row in rows),
             "with_sex": sum(row.male is not None for row in rows),
             "with_regions": int(annotated.sum()),
-            "points": int(points[:, :, 2].sum()),
+            "points": int((points[:, :, 2] == ANNOTATED).sum()),
+            "points_found": int((points[:, :, 2] == FOUND).sum()),
         },
         sources_sha256=sources,
         files={name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of(folder / name)} for name in FILES},

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from carpal.anatomy import FOUND
 from carpal.imaging.bands import Toned
 from carpal.imaging.original import Source, as_original
 from carpal.imaging.preprocess import Prepared
@@ -144,11 +145,12 @@ def _to_resample(reading: Reading, stand: Stand, long_side: int) -> Pose | None:
 
 
 def bring(
-    engine: Engine, original_HW: Source, prepared: Prepared, points_R3: NDArray[np.float32]
+    engine: Engine, original_HW: Source, prepared: Prepared, points_R3: NDArray[np.float32], pseudo: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The picture that would be read and the points (x, y, v) on it: what training learns ages from.
 
-    The hand is found at the network's size; the picture has the prepared one's.
+    The hand is found at the network's size; the picture has the prepared one's. With `pseudo` a region that nobody
+    annotated is where the network found it, if it is sure of it (v 2).
     """
     original_HW = as_original(original_HW)
     shrink = engine.long_side / max(prepared.grey_HW.shape)
@@ -156,10 +158,22 @@ def bring(
     if shrink != 1:
         size = tuple(max(1, round(side * shrink)) for side in reversed(seen_HW.shape))
         seen_HW = np.asarray(Image.fromarray(seen_HW).resize(size, Image.Resampling.BILINEAR))
-    _, stand = settle(engine, seen_HW, False, original_HW)
+    reading, stand = settle(engine, seen_HW, False, original_HW)
+    if pseudo:
+        points_R3 = _with_found(points_R3, reading, stand, shrink)
     if stand.place is None:
         return prepared.pixels_HW, points_R3
     return take(original_HW, prepared, Similarity(stand.place.factor, stand.place.offset / shrink), points_R3)
+
+
+def _with_found(points_R3: NDArray[np.float32], reading: Reading, stand: Stand, shrink: float) -> NDArray[np.float32]:
+    """The points of a prepared image, and where it has none, sure regions' middles, found at `shrink` of its size."""
+    if reading.boxes_R4 is None or reading.scores_R is None:
+        return points_R3
+    boxes_R4 = stand.out_of(reading.boxes_R4)
+    found_R3 = np.column_stack([(boxes_R4[:, :2] + boxes_R4[:, 2:]) / 2 / shrink, np.full(len(boxes_R4), FOUND)])
+    taken_R = (points_R3[:, 2] == 0) & (reading.scores_R >= SURE)
+    return np.where(taken_R[:, None], found_R3, points_R3).astype(np.float32)
 
 
 def take(
@@ -171,5 +185,5 @@ def take(
     height, width = picture_HW.shape
     inside_R = (middle_R.real >= 0) & (middle_R.imag >= 0) & (middle_R.real <= width) & (middle_R.imag <= height)
     known_R = inside_R & (points_R3[:, 2] > 0)
-    moved_R3 = np.where(known_R[:, None], np.stack([middle_R.real, middle_R.imag, np.ones(len(middle_R))], 1), 0)
+    moved_R3 = np.where(known_R[:, None], np.stack([middle_R.real, middle_R.imag, points_R3[:, 2]], 1), 0)
     return np.rint(picture_HW).astype(np.uint8), moved_R3.astype(np.float32)

@@ -25,6 +25,8 @@ class Targets(NamedTuple):
     known_BR: Tensor
     seeds_B: Tensor
     """One seed an example for the RPN's sampling: the same whatever the batch it travels in."""
+    taught_BK: Tensor | None = None
+    """Probabilities of the ranks that other networks give these very pictures, where a run has teachers."""
 
 
 def counts(target: Targets) -> Tensor:
@@ -49,6 +51,8 @@ class Loss:
     """Label smoothing: the standard deviation, in months, of the ages that are learned (`ordinal.smooth_targets`)."""
     consistency: float = 0.0
     """Weight of a term for how far the ages of a hand's two pictures disagree; needs `data.pairs`."""
+    taught: float = 0.0
+    """Share of an age's target that is what the run's `teachers` say, mean of all; needs them."""
 
 
 PAPER: Final = Loss()
@@ -59,13 +63,17 @@ def total(output: Output, target: Targets, counts_3: Tensor, box_size: int, chan
     aged, annotated, both = counts_3.clamp(min=1)
     has_age_B = ~target.months_B.isnan()
     months_B = target.months_B.nan_to_num(0.0)
-    terms = {"ord": (ordinal.loss(output.logits_BK, months_B, change.spread) * has_age_B).sum() / aged}
+    taught_BK = target.taught_BK
+    ord_B = ordinal.loss(output.logits_BK, months_B, change.spread, taught_BK, change.taught)
+    terms = {"ord": (ord_B * has_age_B).sum() / aged}
     if change.consistency:
         apart_P = ordinal.disagreement(output.logits_BK[0::2], output.logits_BK[1::2])
         terms["consistency"] = change.consistency * (apart_P * has_age_B[0::2]).sum() / (aged / 2)
     if output.patch_logits_BRK is not None:
         regions = output.patch_logits_BRK.shape[1]
-        each_BR = ordinal.loss(output.patch_logits_BRK, months_B[:, None].expand(-1, regions), change.spread)
+        months_BR = months_B[:, None].expand(-1, regions)
+        taught_B1K = None if taught_BK is None else taught_BK[:, None]
+        each_BR = ordinal.loss(output.patch_logits_BRK, months_BR, change.spread, taught_B1K, change.taught)
         asked_BR = target.known_BR if output.scores_BR is None else torch.ones_like(target.known_BR)
         mean_B = (each_BR * asked_BR).sum(1) / asked_BR.sum(1).clamp(min=1)
         terms["patch"] = (mean_B * has_age_B).sum() / (both if output.scores_BR is None else aged)

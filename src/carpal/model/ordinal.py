@@ -29,12 +29,17 @@ def smooth_targets(months_B: Tensor, spread: float) -> Tensor:
     return above_BK
 
 
-def loss(logits_BK: Tensor, months_B: Tensor, spread: float = 0.0) -> Tensor:
+def loss(
+    logits_BK: Tensor, months_B: Tensor, spread: float = 0.0, taught_BK: Tensor | None = None, share: float = 1.0
+) -> Tensor:
     """Eq. 1: the mean over the ranks of the binary cross-entropy, one value for each example (...).
 
-    A `spread` above 0 takes `smooth_targets` in place of eq. 1's.
+    A `spread` above 0 takes `smooth_targets` in place of eq. 1's; `taught_BK`, probabilities that other networks give,
+    make up `share` of the target.
     """
     target_BK = (smooth_targets(months_B, spread) if spread else targets(months_B)).to(logits_BK.dtype)
+    if taught_BK is not None:
+        target_BK = target_BK + share * (taught_BK.to(logits_BK.dtype) - target_BK)
     return F.binary_cross_entropy_with_logits(logits_BK, target_BK, reduction="none").mean(-1)
 
 

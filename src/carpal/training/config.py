@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from carpal.baselines.protocol import SystemConfig
 from carpal.errors import ConfigError
@@ -126,46 +126,69 @@ class Run:
 
     Systems that need key points take their region detector from here, and need it.
     """
+    teachers: tuple[str, ...] = ()
+    """Networks of ours (.safetensors) whose mean answer makes up `loss.taught` of each age's target."""
 
     def __post_init__(self) -> None:
-        checks = {
-            "optim.batch": (self.optim.batch >= 1, self.optim.batch, "at least 1"),
-            "optim.lr": (self.optim.lr > 0, self.optim.lr, "above 0"),
-            "optim.micro_batch": (self.optim.micro_batch >= 0, self.optim.micro_batch, "0 or more"),
-            "optim.freeze_stages": (0 <= self.optim.freeze_stages <= 4, self.optim.freeze_stages, "from 0 to 4"),
-            "optim.ema": (0 <= self.optim.ema < 1, self.optim.ema, "from 0 to below 1"),
-            "loss.spread": (self.loss.spread >= 0, self.loss.spread, "0 or more"),
-            "loss.consistency": (self.loss.consistency >= 0, self.loss.consistency, "0 or more"),
-            "data.pairs": (
-                self.data.pairs or not self.loss.consistency,
-                self.data.pairs,
-                "true where loss.consistency is above 0",
-            ),
-            "optim.compile": (self.optim.compile in COMPILE, self.optim.compile or '""', f"one of {COMPILE}"),
-            "optim.trunk_lr": (self.optim.trunk_lr >= 0, self.optim.trunk_lr, "0 or more"),
-            "optim.weight_decay": (self.optim.weight_decay >= 0, self.optim.weight_decay, "0 or more"),
-            "optim.clip": (self.optim.clip >= 0, self.optim.clip, "0 or more"),
-            "schedule.steps": (self.schedule.steps >= 1, self.schedule.steps, "at least 1"),
-            "schedule.warmup": (self.schedule.warmup >= 0, self.schedule.warmup, "0 or more"),
-            "schedule.save_every": (self.schedule.save_every >= 1, self.schedule.save_every, "at least 1"),
-            "schedule.log_every": (self.schedule.log_every >= 1, self.schedule.log_every, "at least 1"),
-            "data.holdout": (set(self.data.holdout) < set(range(5)), self.data.holdout, "some folds from 0 to 4"),
-            "data.repeats": (all(r >= 0 for r in self.data.repeats), self.data.repeats, "0 or more each"),
-            "data.even": (0 <= self.data.even <= 1, self.data.even, "from 0 to 1"),
-            "augment.scale": (0 <= self.augment.scale < 1, self.augment.scale, "from 0 to below 1"),
-            "augment.zoom": (0 < self.augment.zoom <= 2, self.augment.zoom, "above 0 and at most 2"),
-            "augment.noise": (self.augment.noise >= 0, self.augment.noise, "0 or more"),
-            "augment.blur": (self.augment.blur >= 0, self.augment.blur, "0 or more"),
-            "augment.coarse": (0 <= self.augment.coarse <= 1, self.augment.coarse, "from 0 to 1"),
-            "augment.jpeg": (0 <= self.augment.jpeg <= 1, self.augment.jpeg, "from 0 to 1"),
-            "augment.marks": (0 <= self.augment.marks <= 1, self.augment.marks, "from 0 to 1"),
-            "augment.invert": (0 <= self.augment.invert <= 1, self.augment.invert, "from 0 to 1"),
-            "augment.flip": (0 <= self.augment.flip <= 1, self.augment.flip, "from 0 to 1"),
-            "model.long_side": (self.model.long_side % 32 == 0, self.model.long_side, "a multiple of 32"),
-        }
+        checks = _checks_of_learning(self) | _checks_of_examples(self)
         for name, (fine, value, allowed) in checks.items():
             if not fine:
                 raise ConfigError(f"{name} is {value}; it must be {allowed}.")
+
+
+Checks: TypeAlias = dict[str, tuple[bool, object, str]]
+"""By a setting's name: whether it is fine, what it is, what it must be."""
+
+
+def _checks_of_learning(run: Run) -> Checks:
+    """The optimiser, the schedule and the loss."""
+    return {
+        "optim.batch": (run.optim.batch >= 1, run.optim.batch, "at least 1"),
+        "optim.lr": (run.optim.lr > 0, run.optim.lr, "above 0"),
+        "optim.micro_batch": (run.optim.micro_batch >= 0, run.optim.micro_batch, "0 or more"),
+        "optim.freeze_stages": (0 <= run.optim.freeze_stages <= 4, run.optim.freeze_stages, "from 0 to 4"),
+        "optim.ema": (0 <= run.optim.ema < 1, run.optim.ema, "from 0 to below 1"),
+        "loss.spread": (run.loss.spread >= 0, run.loss.spread, "0 or more"),
+        "loss.consistency": (run.loss.consistency >= 0, run.loss.consistency, "0 or more"),
+        "loss.taught": (0 <= run.loss.taught <= 1, run.loss.taught, "from 0 to 1"),
+        "teachers": (
+            bool(run.teachers) == (run.loss.taught > 0),
+            ",".join(run.teachers) or "none",
+            "some where loss.taught is above 0, and none elsewhere",
+        ),
+        "optim.compile": (run.optim.compile in COMPILE, run.optim.compile or '""', f"one of {COMPILE}"),
+        "optim.trunk_lr": (run.optim.trunk_lr >= 0, run.optim.trunk_lr, "0 or more"),
+        "optim.weight_decay": (run.optim.weight_decay >= 0, run.optim.weight_decay, "0 or more"),
+        "optim.clip": (run.optim.clip >= 0, run.optim.clip, "0 or more"),
+        "schedule.steps": (run.schedule.steps >= 1, run.schedule.steps, "at least 1"),
+        "schedule.warmup": (run.schedule.warmup >= 0, run.schedule.warmup, "0 or more"),
+        "schedule.save_every": (run.schedule.save_every >= 1, run.schedule.save_every, "at least 1"),
+        "schedule.log_every": (run.schedule.log_every >= 1, run.schedule.log_every, "at least 1"),
+    }
+
+
+def _checks_of_examples(run: Run) -> Checks:
+    """What is shown, and how."""
+    return {
+        "data.holdout": (set(run.data.holdout) < set(range(5)), run.data.holdout, "some folds from 0 to 4"),
+        "data.repeats": (all(r >= 0 for r in run.data.repeats), run.data.repeats, "0 or more each"),
+        "data.pairs": (
+            run.data.pairs or not run.loss.consistency,
+            run.data.pairs,
+            "true where loss.consistency is above 0",
+        ),
+        "data.even": (0 <= run.data.even <= 1, run.data.even, "from 0 to 1"),
+        "augment.scale": (0 <= run.augment.scale < 1, run.augment.scale, "from 0 to below 1"),
+        "augment.zoom": (0 < run.augment.zoom <= 2, run.augment.zoom, "above 0 and at most 2"),
+        "augment.noise": (run.augment.noise >= 0, run.augment.noise, "0 or more"),
+        "augment.blur": (run.augment.blur >= 0, run.augment.blur, "0 or more"),
+        "augment.coarse": (0 <= run.augment.coarse <= 1, run.augment.coarse, "from 0 to 1"),
+        "augment.jpeg": (0 <= run.augment.jpeg <= 1, run.augment.jpeg, "from 0 to 1"),
+        "augment.marks": (0 <= run.augment.marks <= 1, run.augment.marks, "from 0 to 1"),
+        "augment.invert": (0 <= run.augment.invert <= 1, run.augment.invert, "from 0 to 1"),
+        "augment.flip": (0 <= run.augment.flip <= 1, run.augment.flip, "from 0 to 1"),
+        "model.long_side": (run.model.long_side % 32 == 0, run.model.long_side, "a multiple of 32"),
+    }
 
 
 def as_dict(run: Run) -> dict[str, Any]:
@@ -182,7 +205,7 @@ def from_dict(values: dict[str, Any]) -> Run:
         built: dict[str, Any] = {
             name: parts[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
             if name in parts
-            else value
+            else (tuple(value) if isinstance(value, list) else value)
             for name, value in values.items()
         }
         return Run(**built)

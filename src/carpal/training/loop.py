@@ -23,6 +23,7 @@ from carpal.training.config import Run, as_dict, resolve
 from carpal.training.distributed import World
 from carpal.training.log import Log
 from carpal.training.systems import Network, build, build_optimiser, forward, set_mode
+from carpal.training.teachers import Teachers
 
 MEASURED: Final = 256
 """Examples that tell the batch norms of an exported network what passes through them."""
@@ -40,6 +41,7 @@ def train(run: Run, out: Path) -> Path:
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser, mean = build_optimiser(run, model), systems.running_mean(run, model)
     systems.compile_trunk(run, model)
+    teachers = Teachers(run, world) if run.teachers else None
     out.mkdir(parents=True, exist_ok=True)
     done = checkpoint.resume(out, model, optimiser, run, mean)
     if not done and systems.is_folded(run):
@@ -49,7 +51,7 @@ def train(run: Run, out: Path) -> Path:
         (out / "run.json").write_text(json.dumps(as_dict(run), indent=2) + "\n", encoding="utf-8")
     steps = range(done, run.schedule.steps)
     for step, batches in zip(steps, ahead(partial(micro_batches, run, mixture, world), steps), strict=True):
-        terms = train_step(run, step, model, optimiser, batches, world)
+        terms = train_step(run, step, model, optimiser, batches, world, teachers)
         if mean is not None:
             mean.update_parameters(model)
         if (step + 1) % run.schedule.log_every == 0 or step + 1 == run.schedule.steps:
@@ -70,7 +72,13 @@ def train(run: Run, out: Path) -> Path:
 
 
 def train_step(
-    run: Run, step: int, model: Network, optimiser: torch.optim.Optimizer, batches: list[Batch], world: World
+    run: Run,
+    step: int,
+    model: Network,
+    optimiser: torch.optim.Optimizer,
+    batches: list[Batch],
+    world: World,
+    teachers: Teachers | None = None,
 ) -> dict[str, float]:
     """One step of the optimiser over this process's share of its examples; returns each term of the loss by its name.
 
@@ -84,6 +92,8 @@ def train_step(
     counts_3 = world.sum(torch.stack([losses.counts(target) for _, _, target in prepared]).sum(0))
     sums: dict[str, torch.Tensor] = {}
     for image_B1HW, male_B, target in prepared:
+        if teachers is not None:
+            target = target._replace(taught_BK=teachers.teach(image_B1HW, male_B, world))
         with distributed.autocast(world):
             output = forward(run, model, image_B1HW, male_B, target)
         terms = systems.total(run, model, output, target, counts_3)

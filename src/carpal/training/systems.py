@@ -37,7 +37,7 @@ def build(run: Run, mixture: Mixture) -> Network:
     if isinstance(model, System):
         if run.loss != losses.PAPER:
             raise ConfigError(
-                f"loss.spread and loss.consistency change ALA-Net's loss; {run.name} has its own: leave them 0."
+                f"loss.* changes ALA-Net's loss; {run.name} has its own: leave spread, consistency and taught 0."
             )
         _start_system(run, model)
     elif run.start:

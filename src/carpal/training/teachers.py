@@ -1,0 +1,59 @@
+"""Teachers: networks whose mean answer a run learns besides the labels, so that one network knows what several did.
+
+Distillation (Hinton, Vinyals and Dean 2015) for ordinal regression: a share of each rank's target, 0 or 1, is the mean
+of the probabilities that the teachers give for the very picture that the student sees, and for its mirror image.
+
+Letters: B batch, H W the canvas, K logits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from carpal.errors import ConfigError
+from carpal.model import weights
+from carpal.model.alanet import ALANet
+from carpal.training import distributed
+from carpal.training.config import Run, resolve
+from carpal.training.distributed import World
+
+
+class Teachers:
+    """The networks of `Run.teachers`, opened once, never trained."""
+
+    def __init__(self, run: Run, world: World) -> None:
+        """Raises ConfigError for a teacher of another size, and for one that may have learned what is held out."""
+        self._networks: list[ALANet] = []
+        for name in run.teachers:
+            network: ALANet
+            network, sidecar = weights.load(resolve(name))
+            if network.config.long_side != run.model.long_side:
+                raise ConfigError(
+                    f"{name} reads pictures of {network.config.long_side} pixels - the run's have "
+                    f"{run.model.long_side} - take teachers of the same model.long_side."
+                )
+            learned = _folds_learned(sidecar.get("training", {})) & set(run.data.holdout)
+            if learned:
+                raise ConfigError(
+                    f"{name} was trained on fold {sorted(learned)[0]} - the run holds it out, and would be taught it - "
+                    "take teachers that held out what the run does."
+                )
+            self._networks.append(network.to(world.device).eval())
+
+    def teach(self, image_B1HW: Tensor, male_B: Tensor, world: World) -> Tensor:
+        """The mean probabilities of the ranks (B, K), in float32."""
+        views = (image_B1HW, image_B1HW.flip(3))
+        with torch.no_grad(), distributed.autocast(world):
+            answers = [network(view, male_B).logits_BK for network in self._networks for view in views]
+        return torch.stack([torch.sigmoid(logits_BK.float()) for logits_BK in answers]).mean(0)
+
+
+def _folds_learned(training: dict[str, Any]) -> set[int]:
+    """Folds that weights with this description may have learned, they or those that they started from."""
+    if "data" not in training:
+        return set()
+    held_out = set(training["data"].get("holdout", ()))
+    return set(range(5)) - held_out | _folds_learned(training.get("started_from", {}).get("training", {}))
