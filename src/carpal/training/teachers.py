@@ -1,7 +1,7 @@
 """Teachers: networks whose mean answer a run learns besides the labels, so that one network knows what several did.
 
 Distillation (Hinton, Vinyals and Dean 2015) for ordinal regression: a share of each rank's target, 0 or 1, is the mean
-of the probabilities that the teachers give for the very picture that the student sees, and for its mirror image.
+of the probabilities that the teachers give for the very picture that the student sees.
 
 Letters: B batch, H W the canvas, K logits.
 """
@@ -45,9 +45,8 @@ class Teachers:
 
     def teach(self, image_B1HW: Tensor, male_B: Tensor, world: World) -> Tensor:
         """The mean probabilities of the ranks (B, K), in float32."""
-        views = (image_B1HW, image_B1HW.flip(3))
         with torch.no_grad(), distributed.autocast(world):
-            answers = [network(view, male_B).logits_BK for network in self._networks for view in views]
+            answers = [network(image_B1HW, male_B).logits_BK for network in self._networks]
         return torch.stack([torch.sigmoid(logits_BK.float()) for logits_BK in answers]).mean(0)
 
 
