@@ -126,5 +126,5 @@ def test_a_teacher_of_another_size_is_refused(store: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("teachers", "taught"), [(("a.safetensors",), 0.0), ((), 0.5)])
 def test_teachers_and_their_share_need_each_other(teachers: tuple[str, ...], taught: float) -> None:
-    with pytest.raises(ConfigError, match=r"teachers is .*; it must be some where loss.taught is above 0"):
+    with pytest.raises(ConfigError, match=r"teachers is .*; it must be some networks where loss.taught is above 0"):
         Run(teachers=teachers, loss=losses.Loss(taught=taught))

@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from carpal.baselines.protocol import SystemConfig
 from carpal.errors import ConfigError
@@ -59,7 +59,7 @@ class Augment:
     noise: float = 0.0
     """Largest standard deviation of Gaussian noise, in grey levels."""
     marks: float = 0.0
-    """Chance of a collimator's frame, and the same of a lead marker: bright, dark or grey."""
+    """Chance of a collimator's frame, black, white or grey, and the same of a bright lead marker."""
     invert: float = 0.0
     """Chance that a picture's polarity is inverted: bones dark."""
 
@@ -130,65 +130,51 @@ class Run:
     """Networks of ours (.safetensors) whose mean answer makes up `loss.taught` of each age's target."""
 
     def __post_init__(self) -> None:
-        checks = _checks_of_learning(self) | _checks_of_examples(self)
-        for name, (fine, value, allowed) in checks.items():
+        for name, (fine, allowed) in _checks(self).items():
             if not fine:
-                raise ConfigError(f"{name} is {value}; it must be {allowed}.")
+                raise ConfigError(f"{name} is {_value(self, name)}; it must be {allowed}.")
 
 
-Checks: TypeAlias = dict[str, tuple[bool, object, str]]
-"""By a setting's name: whether it is fine, what it is, what it must be."""
+AT_LEAST_1: Final = ("optim.batch", "schedule.steps", "schedule.save_every", "schedule.log_every")
+NOT_NEGATIVE: Final = (
+    *("optim.micro_batch", "optim.trunk_lr", "optim.weight_decay", "optim.clip", "schedule.warmup"),
+    *("loss.spread", "loss.consistency", "augment.noise", "augment.blur"),
+)
+SHARES: Final = (
+    *("augment.flip", "augment.coarse", "augment.jpeg", "augment.marks", "augment.invert"),
+    *("data.even", "loss.taught"),
+)
 
 
-def _checks_of_learning(run: Run) -> Checks:
-    """The optimiser, the schedule and the loss."""
-    return {
-        "optim.batch": (run.optim.batch >= 1, run.optim.batch, "at least 1"),
-        "optim.lr": (run.optim.lr > 0, run.optim.lr, "above 0"),
-        "optim.micro_batch": (run.optim.micro_batch >= 0, run.optim.micro_batch, "0 or more"),
-        "optim.freeze_stages": (0 <= run.optim.freeze_stages <= 4, run.optim.freeze_stages, "from 0 to 4"),
-        "optim.ema": (0 <= run.optim.ema < 1, run.optim.ema, "from 0 to below 1"),
-        "loss.spread": (run.loss.spread >= 0, run.loss.spread, "0 or more"),
-        "loss.consistency": (run.loss.consistency >= 0, run.loss.consistency, "0 or more"),
-        "loss.taught": (0 <= run.loss.taught <= 1, run.loss.taught, "from 0 to 1"),
+def _checks(run: Run) -> dict[str, tuple[bool, str]]:
+    """By a setting's name: whether it is fine, and what it must be."""
+    plain = (
+        {name: (_value(run, name) >= 1, "at least 1") for name in AT_LEAST_1}
+        | {name: (_value(run, name) >= 0, "0 or more") for name in NOT_NEGATIVE}
+        | {name: (0 <= _value(run, name) <= 1, "from 0 to 1") for name in SHARES}
+    )
+    return plain | {
+        "optim.lr": (run.optim.lr > 0, "above 0"),
+        "optim.freeze_stages": (0 <= run.optim.freeze_stages <= 4, "from 0 to 4"),
+        "optim.ema": (0 <= run.optim.ema < 1, "from 0 to below 1"),
+        "optim.compile": (run.optim.compile in COMPILE, f"one of {COMPILE}"),
+        "data.holdout": (set(run.data.holdout) < set(range(5)), "some folds from 0 to 4"),
+        "data.repeats": (all(r >= 0 for r in run.data.repeats), "0 or more each"),
+        "data.pairs": (run.data.pairs or not run.loss.consistency, "true where loss.consistency is above 0"),
         "teachers": (
             bool(run.teachers) == (run.loss.taught > 0),
-            ",".join(run.teachers) or "none",
-            "some where loss.taught is above 0, and none elsewhere",
+            "some networks where loss.taught is above 0, and none elsewhere",
         ),
-        "optim.compile": (run.optim.compile in COMPILE, run.optim.compile or '""', f"one of {COMPILE}"),
-        "optim.trunk_lr": (run.optim.trunk_lr >= 0, run.optim.trunk_lr, "0 or more"),
-        "optim.weight_decay": (run.optim.weight_decay >= 0, run.optim.weight_decay, "0 or more"),
-        "optim.clip": (run.optim.clip >= 0, run.optim.clip, "0 or more"),
-        "schedule.steps": (run.schedule.steps >= 1, run.schedule.steps, "at least 1"),
-        "schedule.warmup": (run.schedule.warmup >= 0, run.schedule.warmup, "0 or more"),
-        "schedule.save_every": (run.schedule.save_every >= 1, run.schedule.save_every, "at least 1"),
-        "schedule.log_every": (run.schedule.log_every >= 1, run.schedule.log_every, "at least 1"),
+        "augment.scale": (0 <= run.augment.scale < 1, "from 0 to below 1"),
+        "augment.zoom": (0 < run.augment.zoom <= 2, "above 0 and at most 2"),
+        "model.long_side": (run.model.long_side % 32 == 0, "a multiple of 32"),
     }
 
 
-def _checks_of_examples(run: Run) -> Checks:
-    """What is shown, and how."""
-    return {
-        "data.holdout": (set(run.data.holdout) < set(range(5)), run.data.holdout, "some folds from 0 to 4"),
-        "data.repeats": (all(r >= 0 for r in run.data.repeats), run.data.repeats, "0 or more each"),
-        "data.pairs": (
-            run.data.pairs or not run.loss.consistency,
-            run.data.pairs,
-            "true where loss.consistency is above 0",
-        ),
-        "data.even": (0 <= run.data.even <= 1, run.data.even, "from 0 to 1"),
-        "augment.scale": (0 <= run.augment.scale < 1, run.augment.scale, "from 0 to below 1"),
-        "augment.zoom": (0 < run.augment.zoom <= 2, run.augment.zoom, "above 0 and at most 2"),
-        "augment.noise": (run.augment.noise >= 0, run.augment.noise, "0 or more"),
-        "augment.blur": (run.augment.blur >= 0, run.augment.blur, "0 or more"),
-        "augment.coarse": (0 <= run.augment.coarse <= 1, run.augment.coarse, "from 0 to 1"),
-        "augment.jpeg": (0 <= run.augment.jpeg <= 1, run.augment.jpeg, "from 0 to 1"),
-        "augment.marks": (0 <= run.augment.marks <= 1, run.augment.marks, "from 0 to 1"),
-        "augment.invert": (0 <= run.augment.invert <= 1, run.augment.invert, "from 0 to 1"),
-        "augment.flip": (0 <= run.augment.flip <= 1, run.augment.flip, "from 0 to 1"),
-        "model.long_side": (run.model.long_side % 32 == 0, run.model.long_side, "a multiple of 32"),
-    }
+def _value(run: Run, name: str) -> Any:
+    """A setting by its name, as "optim.lr" or "seed"."""
+    section, _, last = name.rpartition(".")
+    return getattr(getattr(run, section) if section else run, last)
 
 
 def as_dict(run: Run) -> dict[str, Any]:
