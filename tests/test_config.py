@@ -103,6 +103,14 @@ def test_a_wrong_override_teaches(setting: str, says: str) -> None:
         override(Run(), [setting])
 
 
+@pytest.mark.parametrize("settings", [["loss.consistency=1", "data.pairs=true"], ["loss.taught=1", "teachers=a,b"]])
+def test_settings_that_need_each_other_come_in_any_order(settings: list[str]) -> None:
+    run = override(Run(), settings)
+    assert override(Run(), settings[::-1]) == run != Run()
+    with pytest.raises(ConfigError, match="it must be"):
+        override(Run(), settings[:1])
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_survives_its_json(name: str) -> None:
     run = override(RECIPES[name](), ["data.stores=a,b", "data.repeats=1,0.5"])

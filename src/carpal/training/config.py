@@ -200,23 +200,22 @@ def from_dict(values: dict[str, Any]) -> Run:
 
 
 def override(run: Run, settings: list[str]) -> Run:
-    """Applies "section.field=value" texts, as `carpal train --set` takes them. Raises ConfigError."""
+    """Applies "section.field=value" texts, as `carpal train --set` takes them, in any order. Raises ConfigError."""
+    parts: dict[str, Any] = {}
     for setting in settings:
         path, equals, text = setting.partition("=")
         section, _, name = path.rpartition(".")
-        target = getattr(run, section, None) if section else run
+        target = parts.get(section, getattr(run, section, None)) if section else run
         known = _settings(target)
         if not equals or name not in known:
             options = ", ".join(sorted(f"{section}.{n}" if section else n for n in known)) or "model, data, optim, …"
             raise ConfigError(f"--set {setting}: no such setting. Write section.field=value; here: {options}.")
         value = _parse(text, typing.get_type_hints(type(target))[name], setting)
         try:
-            changed = dataclasses.replace(target, **{name: value})  # type: ignore[type-var]
+            parts |= {section: dataclasses.replace(target, **{name: value})} if section else {name: value}  # type: ignore[type-var]
         except ValueError as error:
             raise ConfigError(f"--set {setting}: {error}.") from error
-        parts: dict[str, Any] = {section: changed}
-        run = dataclasses.replace(run, **parts) if section else typing.cast(Run, changed)
-    return run
+    return dataclasses.replace(run, **parts)  # once: some settings need each other
 
 
 def _settings(target: Any) -> set[str]:
