@@ -37,7 +37,8 @@ def build(run: Run, mixture: Mixture) -> Network:
     if isinstance(model, System):
         if run.loss != losses.PAPER:
             raise ConfigError(
-                f"loss.* changes ALA-Net's loss; {run.name} has its own: leave spread, consistency and taught 0."
+                "loss.spread, loss.consistency and loss.taught change ALA-Net's loss; "
+                f"{run.name} has its own: leave them 0."
             )
         _start_system(run, model)
     elif run.start:
