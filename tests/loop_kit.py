@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from carpal.data.keypoints import Annotation
 from carpal.data.prepare import Sample
 from carpal.data.synthetic import draw_hand
 from carpal.model.alanet import ModelConfig
-from carpal.training import loop
+from carpal.training import distributed, log, loop
 from carpal.training.config import Augment, Data, Optim, Run, Schedule
 from carpal.training.distributed import World
 from carpal.types import Sex
@@ -25,6 +25,17 @@ from carpal.types import Sex
 ALONE = World(0, 1, torch.device("cpu"))
 SIDE = 96
 TINY = ModelConfig(width=8, long_side=SIDE, box_size=16, roi_features=16)
+
+
+@pytest.fixture(autouse=True)
+def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Float32, one thread, no TensorBoard. A test file takes it under a name: `_exact = loop_kit.exact`."""
+    monkeypatch.setattr(distributed, "autocast", lambda world: nullcontext())
+    monkeypatch.setattr(log, "_tensorboard", lambda folder, resume_step: None)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def sample(number: int, aged: bool, annotated: bool) -> Sample:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import loop_kit
 from carpal.baselines import registry
 from carpal.baselines.protocol import System, SystemConfig
 from carpal.data.keypoints import Annotation
@@ -28,24 +27,14 @@ from carpal.inference.export import export
 from carpal.inference.info import read_info
 from carpal.model import losses, weights
 from carpal.model.alanet import ALANet, ModelConfig
-from carpal.training import config, distributed, log, loop, recipes, systems
+from carpal.training import config, distributed, loop, recipes, systems
 from carpal.training.config import Augment, Data, Optim, Run, Schedule
 from carpal.types import Sex
 
+_exact = loop_kit.exact
 SIDE = 96
 WITH_POINTS = ("iglovikov", "bonet")
 every_system = pytest.mark.parametrize("name", registry.SYSTEMS)
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Float32, one thread, no TensorBoard."""
-    monkeypatch.setattr(distributed, "autocast", lambda world: contextlib.nullcontext())
-    monkeypatch.setattr(log, "_tensorboard", lambda folder, resume_step: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

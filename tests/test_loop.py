@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -15,27 +14,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import loop_kit
 from carpal.data.prepare import prepare
 from carpal.errors import ConfigError
 from carpal.model import losses, weights
 from carpal.model.alanet import ALANet
-from carpal.training import augment, checkpoint, config, distributed, log, loop, recipes
+from carpal.training import augment, checkpoint, config, loop, recipes
 from carpal.training.config import Data, Optim, Run, Schedule
 from carpal.training.distributed import World
 from loop_kit import ALONE, SIDE, TINY, killed_at, sample, tiny_run
 
+_exact = loop_kit.exact
+
 
 @pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Float32, one thread, deterministic, no TensorBoard."""
-    monkeypatch.setattr(distributed, "autocast", lambda world: contextlib.nullcontext())
-    monkeypatch.setattr(log, "_tensorboard", lambda folder, resume_step: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,27 +9,18 @@ from typing import Any
 import pytest
 import torch
 
+import loop_kit
 from carpal.data.prepare import prepare
 from carpal.errors import ConfigError
 from carpal.model import losses, ordinal, weights
 from carpal.model.alanet import ALANet, ModelConfig
-from carpal.training import config, distributed, log, loop
+from carpal.training import config, loop
 from carpal.training.config import Run
 from carpal.training.teachers import Teachers
 from loop_kit import ALONE, SIDE, TINY, sample, tiny_run
 
+_exact = loop_kit.exact
 TAUGHT = losses.Loss(taught=0.5)
-
-
-@pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Float32, one thread, no TensorBoard."""
-    monkeypatch.setattr(distributed, "autocast", lambda world: contextlib.nullcontext())
-    monkeypatch.setattr(log, "_tensorboard", lambda folder, resume_step: None)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
-"""What an experiment says of itself: the commit it ran from, and paths that name no machine."""
+"""What an experiment says of itself: the commit it ran from, paths that name no machine, the folds it held out."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 
 def commit() -> str | None:
@@ -21,3 +23,20 @@ def without_machine(path: str | Path) -> str:
     """A path for a command that others read: as it was typed where it is relative, else its last part."""
     path = Path(path)
     return path.name if path.is_absolute() else str(path)
+
+
+def held_out(training: Mapping[str, Any]) -> tuple[int, ...]:
+    """The folds of the project's radiographs that neither this training nor any that it started from read."""
+    left = [set(holdout) for holdout in _holdouts(training)]
+    return tuple(sorted(set.intersection(*left))) if left else ()
+
+
+def _holdouts(training: Any) -> Iterator[Sequence[int]]:
+    """What each training left out, of all that a sidecar's `training` tells of; one that says nothing left out none."""
+    if isinstance(training, Mapping):
+        if isinstance(data := training.get("data"), Mapping):
+            yield data.get("holdout", ())
+        training = list(training.values())
+    if isinstance(training, list):
+        for part in training:
+            yield from _holdouts(part)

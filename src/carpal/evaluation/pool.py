@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 
 import carpal
+from carpal.checkout import held_out
 from carpal.data.tables import few
 from carpal.errors import DataError
 from carpal.evaluation import age, plots, run
-from carpal.inference.info import held_out
 
 KEYS: Final = ("model", "weights", "refused", "failures", "date")
 

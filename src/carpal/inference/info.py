@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from carpal.checkout import held_out
 from carpal.errors import ConfigError, WeightsError
 from carpal.trust.intervals import Calibration
 from carpal.types import ModelId
@@ -237,23 +238,6 @@ def put_in_place(out: Path, content: bytes, sidecar: Mapping[str, Any]) -> None:
 def has_regions(architecture: Mapping[str, Any]) -> bool:
     """Whether a network of this architecture names its 17 regions and reads an age from each."""
     return architecture.get("regions") == "named" and bool(architecture.get("patch"))
-
-
-def held_out(training: Mapping[str, Any]) -> tuple[int, ...]:
-    """The folds of the project's radiographs that neither this training nor any that it started from read."""
-    left = [set(holdout) for holdout in _holdouts(training)]
-    return tuple(sorted(set.intersection(*left))) if left else ()
-
-
-def _holdouts(training: Any) -> Iterator[Sequence[int]]:
-    """What each training left out, of all that a sidecar's `training` tells of; one that says nothing left out none."""
-    if isinstance(training, Mapping):
-        if isinstance(data := training.get("data"), Mapping):
-            yield data.get("holdout", ())
-        training = list(training.values())
-    if isinstance(training, list):
-        for part in training:
-            yield from _holdouts(part)
 
 
 def _read_sidecar(path: Path) -> dict[str, Any]:

@@ -8,11 +8,10 @@ Letters: B batch, H W the canvas, K logits.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from carpal.checkout import held_out
 from carpal.errors import ConfigError
 from carpal.model import weights
 from carpal.model.alanet import ALANet
@@ -35,24 +34,17 @@ class Teachers:
                     f"{name} reads pictures of {network.config.long_side} pixels - the run's have "
                     f"{run.model.long_side} - take teachers of the same model.long_side."
                 )
-            learned = _folds_learned(sidecar.get("training", {})) & set(run.data.holdout)
-            if learned:
+            training = sidecar.get("training", {})
+            learned = set(run.data.holdout) - set(held_out(training))
+            if "data" in training and learned:
                 raise ConfigError(
                     f"{name} was trained on fold {sorted(learned)[0]} - the run holds it out, and would be taught it - "
                     "take teachers that held out what the run does."
                 )
-            self._networks.append(network.to(world.device).eval())
+            self._networks.append(network.to(world.device))
 
     def teach(self, image_B1HW: Tensor, male_B: Tensor, world: World) -> Tensor:
         """The mean probabilities of the ranks (B, K), in float32."""
         with torch.no_grad(), distributed.autocast(world):
             answers = [network(image_B1HW, male_B).logits_BK for network in self._networks]
         return torch.stack([torch.sigmoid(logits_BK.float()) for logits_BK in answers]).mean(0)
-
-
-def _folds_learned(training: dict[str, Any]) -> set[int]:
-    """Folds that weights with this description may have learned, they or those that they started from."""
-    if "data" not in training:
-        return set()
-    held_out = set(training["data"].get("holdout", ()))
-    return set(range(5)) - held_out | _folds_learned(training.get("started_from", {}).get("training", {}))
