@@ -240,7 +240,7 @@ def test_prepare_brings_hands_upright_at_any_size(
 ) -> None:
     shutil.copy(hand_png, tmp_path / "7.png")
     (tmp_path / "labels.csv").write_text("id,boneage,male\n7,120,1\n")
-    monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_: fake_engine(boxes_R4=_hand_R4(128)))
+    monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_, **__: fake_engine(boxes_R4=_hand_R4(128)))
     words = ["prepare", str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--upright", "alanet"]
     for side in (128, 192):  # the network reads 128
         assert main([*words, "--out", str(tmp_path / f"store{side}"), "--long-side", str(side)]) == 0

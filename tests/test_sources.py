@@ -103,8 +103,8 @@ def test_settings_are_checked(folder: Path) -> None:
         prepare_from(folder, folder.parent / "store", kind="films")
     with pytest.raises(ConfigError, match="32 to 4096"):
         prepare_from(folder, folder.parent / "store", long_side=8)
-    with pytest.raises(DataError, match="no thumbnails"):
-        prepare_from(folder, folder.parent / "store", kind="thumbs")
+    with pytest.raises(DataError, match="no squashed radiographs"):
+        prepare_from(folder, folder.parent / "store", kind="squashed")
     with pytest.raises(DataError, match="no folder"):
         prepare_from(folder / "nowhere", folder.parent / "store")
 

@@ -207,7 +207,8 @@ def _bring(weights: str, pseudo: bool) -> Bring:
     from carpal.inference.engine import open_engine
     from carpal.inference.upright import bring
 
-    return partial(bring, open_engine(weights, "torch" if weights.endswith(".safetensors") else "onnx"), pseudo=pseudo)
+    backend = "torch" if weights.endswith(".safetensors") else "onnx"
+    return partial(bring, open_engine(weights, backend, threads=1), pseudo=pseudo)  # one radiograph a core
 
 
 def run_train(arguments: Namespace) -> int:

@@ -107,9 +107,9 @@ def _prepare(commands: Any) -> None:
     group.add_argument("--order", metavar="NAME,…", help="region names of the key points, where the file has none")
     group.add_argument(
         "--kind",
-        choices=("images", "thumbs"),
+        choices=("images", "more", "squashed"),
         default="images",
-        help="which images of a folder that has both (default: images)",
+        help="which radiographs of our own data folder (default: images; squashed are all, at 299 pixels)",
     )
     group.add_argument("--annotated", action="store_true", help="only the hands that have regions")
     group.add_argument(
@@ -125,7 +125,7 @@ def _prepare(commands: Any) -> None:
     group = parser.add_argument_group("output")
     add_path(group, "--out", "DIR", "the store", required=True)
     group.add_argument(
-        "--long-side", type=int, metavar="PIXELS", help="of the prepared images (default: 512; thumbs 128)"
+        "--long-side", type=int, metavar="PIXELS", help="of the prepared images (default: 512; squashed 320)"
     )
     group.add_argument("--overwrite", action="store_true", help="replace the store at --out")
 

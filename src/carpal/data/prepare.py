@@ -14,15 +14,18 @@ import csv
 import hashlib
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
 import time
 import zipfile
 import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -53,6 +56,10 @@ ASPECT_TOLERANCE = 0.05
 """How far an annotation's frame may differ in shape from its image before they cannot be the same picture."""
 TEST_IDS: Final = range(4360, 4560)
 """The ids of the RSNA challenge's test set: kept back for evaluation, never in a store with an age."""
+
+AT_ONCE: Final = 64
+"""Radiographs that are decoded ahead of the one that is written: enough for every core, little memory."""
+_Prepared = tuple[NDArray[np.uint8], NDArray[np.float32], bool | None, str]
 
 Bring = Callable[[NDArray[Any], Prepared, NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
 """(original pixels H W, prepared, points R x 3) -> (pixels, points), the hand upright: `inference.upright.bring`."""
@@ -153,11 +160,16 @@ def _write(samples: Sequence[Sample], folder: Path, long_side: int, upright: Bri
     rows: list[Row] = []
     failed: list[str] = []
     sources = hashlib.sha256()
-    with (folder / "pixels.npy").open("wb") as file:
+    with (folder / "pixels.npy").open("wb") as file, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         start = _write_header(file, 0)
+        waiting: deque[Future[_Prepared]] = deque()
+        rest = iter(samples)
         for i, sample in enumerate(progress(samples, "prepare")):
+            waiting.extend(
+                pool.submit(_prepare_one, each, long_side, upright) for each in islice(rest, AT_ONCE - len(waiting))
+            )
             try:
-                pixels_HW, points[i], male, digest = _prepare_one(sample, long_side, upright)
+                pixels_HW, points[i], male, digest = waiting.popleft().result()
             except (InputError, DataError, OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
                 failed.append(str(error) if sample.name in str(error) else f"{sample.name}: {error}")
                 continue
@@ -177,9 +189,7 @@ def _write(samples: Sequence[Sample], folder: Path, long_side: int, upright: Bri
     return _write_manifest(folder, rows, points, long_side, sources.hexdigest())
 
 
-def _prepare_one(
-    sample: Sample, long_side: int, upright: Bring | None
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], bool | None, str]:
+def _prepare_one(sample: Sample, long_side: int, upright: Bring | None) -> _Prepared:
     """The prepared pixels, the points R x 3 on them, male (from the file where the table has none), the file's hash."""
     content = sample.read()
     radiograph = read_radiograph(content, sample.name)

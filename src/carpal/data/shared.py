@@ -1,5 +1,7 @@
 """The project's own data folder (see its README): `rsna/`, `annotations/` -> samples of both resolutions.
 
+All 12,611 training radiographs are there at 299 x 299 pixels, squashed to a square; 1,465 of them as whole films too.
+
 Terms: non-commercial research and education only, no attempt to identify anyone, cite Halabi et al., Radiology
 2019;290(2):498-503, and give the link of the RSNA Pediatric Bone Age Challenge 2017.
 """
@@ -8,10 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
+
+import numpy as np
 
 from carpal.data.keypoints import Annotation, prefer_experts, read_points_csv
 from carpal.data.prepare import TEST_IDS, Sample, is_test_id
@@ -22,36 +27,31 @@ from carpal.types import RANKS
 
 FOLDS: Final = 5
 FOLD_SEED: Final = "carpal-folds-1"
-USUAL_ASPECT: Final = 0.78
-"""Width / height of a thumbnail's original where no table states it (the data's README)."""
-COUNTS: Final = {"train": 12611, "images": 1317}
+COUNTS: Final = {"train": 12611, "images": 1317, "more": 148}
 MISNUMBERED: Final = {"2352": "eval/expert/2352.xml"}
 """Hands whose joints carry wrong digits in the tables (here thumb and index finger), and their published XML."""
-THUMBS: Final = "thumb100.zip"
+FILMS: Final = "images/"
+"""How `train.csv` names the radiographs whose whole films are there; the folds are theirs."""
+SQUASHED: Final = ("px299-a.zip", "px299-b.zip")
+"""All radiographs at 299 x 299, in two parts."""
 
 
 class Study(NamedTuple):
-    """A line of `rsna/train.csv`: boneage in months, image "images/<id>.jpg" or "thumb100.zip:<id>.webp"."""
+    """A line of `rsna/train.csv`: boneage in months, image "images/<id>.jpg" or the name of one that was withdrawn."""
 
     id: str
     boneage: float
     male: bool
     image: str
-    native_width: float | None
-    native_height: float | None
 
 
 def read_train(source: Path) -> list[Study]:
     """`rsna/train.csv`. Raises DataError on duplicate ids, wrong counts, ages that are none, or ids of the test set."""
     path = source / "rsna" / "train.csv"
-    columns = ("id", "boneage", "male", "image", "native_width", "native_height")
     studies = []
-    for line in read_table(path, columns):
-        size: tuple[float | None, float | None] = (None, None)
-        if line.cells["native_width"] or line.cells["native_height"]:
-            size = (number(path, line, "native_width", 1), number(path, line, "native_height", 1))
+    for line in read_table(path, ("id", "boneage", "male", "image")):
         age = number(path, line, "boneage", 0, RANKS - 1)
-        studies.append(Study(line.cells["id"], age, truth(path, line, "male"), line.cells["image"], *size))
+        studies.append(Study(line.cells["id"], age, truth(path, line, "male"), line.cells["image"]))
     refuse_test_ids((study.id for study in studies), path)
     ids = [study.id for study in studies]
     if len(ids) != COUNTS["train"] or len(set(ids)) != len(ids):
@@ -102,19 +102,61 @@ def _shuffle(name: str) -> bytes:
 
 
 def real(studies: Iterable[Study]) -> list[Study]:
-    """Those with a radiograph at real resolution, 1,317 of them: the folds are theirs."""
-    return [study for study in studies if not study.image.startswith(THUMBS)]
+    """The 1,317 whose whole films were there from the first day: the folds are theirs."""
+    return [study for study in studies if study.image.startswith(FILMS)]
 
 
 def read_regions(source: Path) -> dict[str, Annotation]:
-    """The annotated regions by RSNA id, an expert's where there are two; `MISNUMBERED` are read from their XML."""
+    """The annotated regions by RSNA id, an expert's where there are two; `MISNUMBERED` are read from their XML.
+
+    Regions that the key points leave out (radius and ulna, above all) are taken from the middles of the joint boxes
+    drawn for TW scoring (`rois15_points_rus.csv`), and so are the hands that only these know.
+    """
     folder = source / "annotations"
     regions = prefer_experts(read_points_csv(folder / "rois17_points.csv", dataset="rsna"))
-    return regions | {name: read_voc_file(folder / "voc_rois" / file, file) for name, file in MISNUMBERED.items()}
+    regions |= {name: read_voc_file(folder / "voc_rois" / file, file) for name, file in MISNUMBERED.items()}
+    boxed = folder / "rois15_points_rus.csv"
+    for name, more in prefer_experts(read_points_csv(boxed, dataset="rsna")).items() if boxed.is_file() else ():
+        regions[name] = _filled(regions[name], more) if name in regions else more
+    return regions
+
+
+def _filled(regions: Annotation, more: Annotation) -> Annotation:
+    """The first annotation, with the regions that it lacks from the second, in the first one's frame."""
+    if not (regions.width and regions.height and more.width and more.height):
+        return regions
+    moved_R3 = more.points_R3 * [regions.width / more.width, regions.height / more.height, 1]
+    known_R1 = regions.points_R3[:, 2:] > 0
+    return replace(regions, points_R3=np.where(known_R1, regions.points_R3, moved_R3))
+
+
+class ThreePoints(NamedTuple):
+    """Three key points of a hand (`hand3points.csv`) as shares of the radiograph's width and height."""
+
+    middle_tip: complex
+    thumb_tip: complex
+    capitate: complex
+    thumb_left: bool
+    """Whether the thumb lies on the left of the picture: a right hand, or a mirrored film."""
+
+
+def read_three_points(source: Path) -> dict[str, ThreePoints]:
+    """The key points of 4,648 hands by id; they check poses and are never trained on. Raises DataError."""
+    path = source / "annotations" / "hand3points.csv"
+    names = ("middle_tip", "thumb_tip", "capitate")
+    columns = ("id", "width", "height", "thumb_side", *(f"{name}_{axis}" for name in names for axis in "xy"))
+    found = {}
+    for line in read_table(path, columns):
+        width, height = number(path, line, "width", 1), number(path, line, "height", 1)
+        points = [
+            complex(number(path, line, f"{name}_x") / width, number(path, line, f"{name}_y") / height) for name in names
+        ]
+        found[line.cells["id"]] = ThreePoints(*points, line.cells["thumb_side"].startswith("left"))
+    return found
 
 
 def images(source: Path | str) -> list[Sample]:
-    """The 1,317 radiographs with ages, sexes, folds and, where annotated, regions. Raises DataError."""
+    """The 1,317 whole films with ages, sexes, folds and, where annotated, regions. Raises DataError."""
     source = Path(source)
     studies = real(read_train(source))
     if len(studies) != COUNTS["images"]:
@@ -139,44 +181,80 @@ def images(source: Path | str) -> list[Sample]:
     ]
 
 
-def thumbs(source: Path | str) -> list[Sample]:
-    """All 12,611 thumbnails; one of a real radiograph's id carries its fold, the others -1. Raises DataError."""
+def more(source: Path | str) -> list[Sample]:
+    """The 148 whole films beyond the 1,317, which belong to no fold. Raises DataError."""
+    source = Path(source)
+    studies, regions = {study.id: study for study in read_train(source)}, read_regions(source)
+    folder = source / "rsna" / "more"
+    names = [line.cells["id"] for line in read_table(folder / "index.csv", ("id",))]
+    missing = [name for name in names if name not in studies or not (folder / f"{name}.png").is_file()]
+    if missing or len(names) != COUNTS["more"]:
+        raise DataError(
+            f"{folder} must hold {COUNTS['more']} radiographs of train.csv - it lists {len(names)}, of which "
+            f"{len(missing)} are missing or unknown: {few(missing)} - copy it again."
+        )
+    return [
+        Sample(
+            name,
+            f"more/{name}.png",
+            (folder / f"{name}.png").read_bytes,
+            studies[name].boneage,
+            studies[name].male,
+            regions=regions.get(name),
+        )
+        for name in names
+    ]
+
+
+def squashed(source: Path | str) -> list[Sample]:
+    """All 12,611 radiographs at 299 x 299 pixels, whose native size undoes the squash. Raises DataError.
+
+    One that is among the 1,317 carries its fold, the others -1.
+    """
     source = Path(source)
     studies = read_train(source)
-    fold, regions = folds(real(studies)), read_regions(source)
-    archive = _open_zip(source / "rsna" / THUMBS, [f"{study.id}.webp" for study in studies])
+    fold, regions, aspect = folds(real(studies)), read_regions(source), _aspects(source)
+    unknown = [study.id for study in studies if study.id not in aspect]
+    if unknown:
+        raise DataError(f"{source / 'rsna' / 'native_sizes.csv'} lacks ids - {few(unknown)} - copy it again.")
+    read = _open_zips([source / "rsna" / part for part in SQUASHED], [f"{study.id}.webp" for study in studies])
     return [
         Sample(
             study.id,
-            f"{THUMBS}:{study.id}.webp",
-            partial(archive.read, f"{study.id}.webp"),
+            f"px299:{study.id}.webp",
+            read[f"{study.id}.webp"],
             study.boneage,
             study.male,
-            kind="thumb",
             fold=fold.get(study.id, -1),
-            aspect=_aspect(study, regions.get(study.id)),
+            aspect=aspect[study.id],
             regions=regions.get(study.id),
         )
         for study in studies
     ]
 
 
-def _aspect(study: Study, annotation: Annotation | None) -> float:
-    if study.native_width and study.native_height:
-        return study.native_width / study.native_height
-    if annotation and annotation.width and annotation.height:
-        return annotation.width / annotation.height
-    return USUAL_ASPECT
+def _aspects(source: Path) -> dict[str, float]:
+    """Width / height of every radiograph as it was taken."""
+    path = source / "rsna" / "native_sizes.csv"
+    return {
+        line.cells["id"]: number(path, line, "width", 1) / number(path, line, "height", 1)
+        for line in read_table(path, ("id", "width", "height"))
+    }
 
 
-def _open_zip(path: Path, names: Sequence[str]) -> zipfile.ZipFile:
-    try:
-        archive = zipfile.ZipFile(path)
-    except FileNotFoundError:
-        raise DataError(f"There is no {path} - the copy is incomplete - copy it again.") from None
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is cut off or no ZIP file - {error} - copy it again.") from error
-    missing = sorted(set(names) - set(archive.namelist()))
+def _open_zips(paths: Sequence[Path], names: Sequence[str]) -> dict[str, Callable[[], bytes]]:
+    """What reads each of `names`, found in one of the archives. Raises DataError where one is cut off or missing."""
+    readers: dict[str, Callable[[], bytes]] = {}
+    for path in paths:
+        try:
+            archive = zipfile.ZipFile(path)
+        except FileNotFoundError:
+            raise DataError(f"There is no {path} - the copy is incomplete - copy it again.") from None
+        except (OSError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is cut off or no ZIP file - {error} - copy it again.") from error
+        readers |= {name: partial(archive.read, name) for name in archive.namelist()}
+    missing = sorted(set(names) - set(readers))
     if missing:
-        raise DataError(f"{path} lacks {len(missing)} of {len(names)} thumbnails - {few(missing)} - copy it again.")
-    return archive
+        where = " and ".join(path.name for path in paths)
+        raise DataError(f"{where} lack {len(missing)} of {len(names)} radiographs - {few(missing)} - copy them again.")
+    return readers

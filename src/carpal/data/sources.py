@@ -20,9 +20,12 @@ from carpal.data.store import Manifest
 from carpal.data.tables import read_header
 from carpal.data.voc import read_voc
 from carpal.errors import ConfigError, DataError
+from carpal.imaging.preprocess import LONG_SIDE
 
-LONG_SIDES: Final = {"images": 512, "thumbs": 128}
-"""Long side of a store by kind, where none is asked for."""
+KINDS: Final = ("images", "more", "squashed")
+"""Which radiographs of our own folder: the 1,317 whole films, 148 more of them, or all 12,611 at 299 x 299 pixels."""
+LONG_SIDES: Final = {"squashed": 320}
+"""Long side of a store by kind, where none is asked for and it is not the paper's."""
 
 
 def prepare_from(
@@ -39,14 +42,14 @@ def prepare_from(
 ) -> Manifest:
     """Recognises what `source` is and prepares it into the store `out`; `annotated` keeps only hands with regions.
 
-    kind: "images", or "thumbs" for our folder's thumbnails. regions: points, boxes, VOC folder or key-point JSON, in
-    the `order` of its key points. labels: the table, where the folder has none or several. upright: what brings each
-    hand into the pose in which it will be read. Raises DataError and ConfigError.
+    kind: one of `KINDS`; others than "images" are of our own folder alone. regions: points, boxes, VOC folder or
+    key-point JSON, in the `order` of its key points. labels: the table, where the folder has none or several. upright:
+    what brings each hand into the pose in which it will be read. Raises DataError and ConfigError.
     """
     source = Path(source)
-    if kind not in LONG_SIDES:
-        raise ConfigError(f"kind must be one of {', '.join(LONG_SIDES)} - got {kind!r} - say which images to prepare.")
-    long_side = LONG_SIDES[kind] if long_side is None else long_side
+    if kind not in KINDS:
+        raise ConfigError(f"kind must be one of {', '.join(KINDS)} - got {kind!r} - say which images to prepare.")
+    long_side = LONG_SIDES.get(kind, LONG_SIDE) if long_side is None else long_side
     if not 32 <= long_side <= 4096:
         raise ConfigError(f"The long side must be 32 to 4096 pixels - got {long_side} - the paper's is 512.")
     regions, labels = (None if path is None else Path(path) for path in (regions, labels))
@@ -67,10 +70,10 @@ def collect(
     if not source.is_dir():
         raise DataError(f"There is no folder {source} - check the path.")
     if (source / "rsna" / "train.csv").is_file() and labels is None and regions is None:
-        return shared.images(source) if kind == "images" else shared.thumbs(source)
-    if kind == "thumbs":
+        return {"images": shared.images, "more": shared.more, "squashed": shared.squashed}[kind](source)
+    if kind != "images":
         raise DataError(
-            f"{source} has no thumbnails - only the folder with rsna/{shared.THUMBS} has - use --kind images."
+            f"{source} has no {kind} radiographs - only the folder with rsna/train.csv has - use --kind images."
         )
     return table_samples(source, labels or _only_table(source, regions), regions, order)
 
