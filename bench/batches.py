@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from carpal.imaging.preprocess import pad, preprocess, soften
+from carpal.imaging.preprocess import gaussian_blur, pad, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import open_engine
 from carpal.inference.onnx_runtime import inputs_of
@@ -52,7 +52,7 @@ def measure(engines: dict[str, Any], sizes: list[int], rounds: int) -> dict[str,
     pixels_HW = read_radiograph(EXAMPLE).pixels_HW
     runs: dict[tuple[str, int], Callable[[], Any]] = {}
     for name, engine in engines.items():
-        image_HW = np.ascontiguousarray(pad(soften(preprocess(pixels_HW, engine.long_side).grey_HW))[0])
+        image_HW = np.ascontiguousarray(pad(gaussian_blur(preprocess(pixels_HW, engine.long_side).grey_HW))[0])
         one = inputs_of(image_HW, False, None, engine.takes_regions)
         for size in sizes:
             feed = {key: np.repeat(value, size, axis=0) for key, value in one.items()}

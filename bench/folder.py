@@ -48,7 +48,8 @@ TOLD_SIDE = 64
 class Instant:
     """An engine that answers the same at once."""
 
-    model, long_side, closer, calibration, refusal = ModelId("instant", "0", "0" * 64), 256, 1.2, None, None
+    model, long_side, calibration, refusal = ModelId("instant", "0", "0" * 64), 256, None, None
+    view_scale, flip = 1.2, True
     answer = Reading(
         120.0,
         np.full(228, 0.5, np.float32),

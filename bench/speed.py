@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 
 from carpal.errors import CarpalError
-from carpal.imaging.preprocess import pad, preprocess, soften
+from carpal.imaging.preprocess import gaussian_blur, pad, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
 from carpal.inference.engine import open_engine
@@ -75,7 +75,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     engines, left_out = open_all(arguments.weights, arguments.torch, threads)
     radiograph = read_radiograph(EXAMPLE)
     side = engines[REFERENCE].long_side
-    image_HW = np.ascontiguousarray(pad(soften(preprocess(radiograph.pixels_HW, side).grey_HW))[0])
+    image_HW = np.ascontiguousarray(pad(gaussian_blur(preprocess(radiograph.pixels_HW, side).grey_HW))[0])
     runs: dict[str, Callable[[], Any]] = {
         name: lambda engine=engine: engine.run(image_HW, False) for name, engine in engines.items()
     }
@@ -260,7 +260,9 @@ def _throughput(
             continue
         backend, precision = ("onnx" if "ONNX" in name else "openvino"), name.split()[-1]
         engine = open_engine(weights, backend, 1, precision)
-        image_HW = np.ascontiguousarray(pad(soften(preprocess(radiograph.pixels_HW, engine.long_side).grey_HW))[0])
+        image_HW = np.ascontiguousarray(
+            pad(gaussian_blur(preprocess(radiograph.pixels_HW, engine.long_side).grey_HW))[0]
+        )
         works: dict[str, Callable[[], Any]] = {
             "network": partial(_run_all, arguments.images, engine, image_HW, workers),
             **{

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from carpal.inference.pose import Similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -16,7 +17,6 @@ from carpal.imaging import levels, original
 from carpal.imaging.original import MIDDLE, POLARITY_SIDE, Original
 from carpal.imaging.preprocess import is_inverted, preprocess
 from carpal.inference import pose
-from carpal.inference.pose import Similarity
 from carpal.trust.picture import measure
 from carpal.trust.two_hands import split
 from carpal.types import Sex

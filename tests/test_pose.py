@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from carpal.inference.pose import Similarity
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.imaging.bands import Toned
 from carpal.imaging.original import Original
 from carpal.inference import pose
-from carpal.inference.pose import Similarity
 from carpal.model.mean_hand import MEAN_HAND
 
 SIDE = 256

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from carpal.imaging.original import Original
-from carpal.imaging.preprocess import SOFTNESS, Geometry, is_inverted, pad, preprocess, soften
+from carpal.imaging.preprocess import SOFTNESS, Geometry, gaussian_blur, is_inverted, pad, preprocess
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.jpg"))
 IDS = [path.stem for path in EXAMPLES]
@@ -167,12 +167,12 @@ def test_any_picture_gives_a_prepared_one(height: int, width: int, dtype: Any, s
 def test_softening_is_a_gaussian_that_keeps_the_mean() -> None:
     spot_HW = np.zeros((9, 11), np.float32)
     spot_HW[4, 5] = 100
-    soft_HW = soften(spot_HW)
+    soft_HW = gaussian_blur(spot_HW)
     gauss = np.exp(-0.5 * (np.arange(-2, 3) / SOFTNESS) ** 2)
     wanted_HW = np.zeros_like(spot_HW)
     wanted_HW[2:7, 3:8] = 100 * np.outer(gauss, gauss) / gauss.sum() ** 2
     np.testing.assert_allclose(soft_HW, wanted_HW, atol=1e-4)
-    np.testing.assert_allclose(soften(np.full((5, 7), 9, np.uint8)), 9, rtol=1e-6)
+    np.testing.assert_allclose(gaussian_blur(np.full((5, 7), 9, np.uint8)), 9, rtol=1e-6)
     assert soft_HW.sum() == pytest.approx(100, rel=1e-5)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from carpal.anatomy import FOUND
-from carpal.imaging.preprocess import preprocess, soften
-from carpal.inference import pose, upright
-from carpal.inference.engine import Reading
 from carpal.inference.upright import bring, read_views, settle
 from carpal.inference.views import mirror_boxes, read_both
+
+from carpal.anatomy import FOUND
+from carpal.imaging.preprocess import gaussian_blur, preprocess
+from carpal.inference import pose, upright
+from carpal.inference.engine import Reading
 from carpal.model.mean_hand import MEAN_HAND
 
 SIDE = 128
@@ -67,7 +67,7 @@ def test_a_usual_hand_is_read_upright_and_its_boxes_keep_their_sides(degrees: fl
     engine = Finder((there_R4, 0.9), (upright_R4 + MARGIN_4, 0.9))
     reading, stand = read_views(engine, picture(), True)  # type: ignore[arg-type]
     assert (len(engine.shown), reading.months) == (6, (103 + 104 + 105 + 106) / 4)
-    np.testing.assert_array_equal(engine.shown[4][:, 12:116], soften(pose.close_up(stand.picture_HW, 1.2)[0]))
+    np.testing.assert_array_equal(engine.shown[4][:, 12:116], gaussian_blur(pose.close_up(stand.picture_HW, 1.2)[0]))
     assert stand.usual
     assert reading.boxes_R4 is not None
     np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=1e-3)

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from carpal.inference.views import average, mirror_boxes, read_upright, read_view, turn_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.imaging.preprocess import pad
 from carpal.inference.engine import Reading
-from carpal.inference.views import average, mirror_boxes, read_upright, read_view, turn_boxes
 
 
 @given(

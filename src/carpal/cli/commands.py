@@ -15,7 +15,7 @@ from carpal.cli.reports import Reports, plan_reports
 from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
-    from carpal.data.prepare import Bring
+    from carpal.data.prepare import Align
     from carpal.growth.reference import Reference
     from carpal.inference.engine import Engine
     from carpal.trust.site import Site
@@ -173,7 +173,7 @@ def run_evaluate(arguments: Namespace) -> int:
         weights=arguments.weights,
         backend=arguments.backend,
         precision=arguments.precision,
-        manner=run.Manner(not arguments.no_refusal, arguments.given_regions, arguments.as_it_came),
+        manner=run.Manner(not arguments.no_refusal, arguments.given_regions, not arguments.no_align),
     )
     print(run.summary(report))
     return run.exit_code(report)
@@ -184,8 +184,8 @@ def run_prepare(arguments: Namespace) -> int:
     from carpal.data.sources import prepare_from
     from carpal.report.text import facts
 
-    if arguments.pseudo_regions and not arguments.upright:
-        raise ConfigError("--pseudo-regions are those that weights find - give the weights, as --upright alanet")
+    if arguments.pseudo_regions and not arguments.align:
+        raise ConfigError("--pseudo-regions are those that weights find - give the weights, as --align alanet")
     manifest = prepare_from(
         arguments.source,
         arguments.out,
@@ -196,19 +196,19 @@ def run_prepare(arguments: Namespace) -> int:
         order=arguments.order.split(",") if arguments.order else None,
         overwrite=arguments.overwrite,
         annotated=arguments.annotated,
-        upright=_bring(arguments.upright, arguments.pseudo_regions) if arguments.upright else None,
+        align=_aligner(arguments.align, arguments.pseudo_regions) if arguments.align else None,
     )
     print(facts({"store": str(arguments.out), "long_side": manifest.long_side, **manifest.counts}))
     return 0
 
 
-def _bring(weights: str, pseudo: bool) -> Bring:
+def _aligner(weights: str, pseudo: bool) -> Align:
     """What re-samples a hand into the pose in which it is read, by the regions that `weights` find and may leave."""
+    from carpal.inference.align import align_for_training
     from carpal.inference.engine import open_engine
-    from carpal.inference.upright import bring
 
     backend = "torch" if weights.endswith(".safetensors") else "onnx"
-    return partial(bring, open_engine(weights, backend, threads=1), pseudo=pseudo)  # one radiograph a core
+    return partial(align_for_training, open_engine(weights, backend, threads=1), pseudo=pseudo)  # one radiograph a core
 
 
 def run_train(arguments: Namespace) -> int:
@@ -242,7 +242,13 @@ def run_export(arguments: Namespace) -> int:
     from carpal.inference.export import export
 
     info = export(
-        arguments.source, arguments.out, arguments.name, arguments.model_version, arguments.storage, arguments.closer
+        arguments.source,
+        arguments.out,
+        arguments.name,
+        arguments.model_version,
+        arguments.storage,
+        arguments.view_scale,
+        not arguments.no_flip,
     )
     size = f"{info.bytes / 1e6:.1f} MB"
     print(facts({"file": str(info.path), "size": size, "sha256": info.sha256, "difference from PyTorch": info.parity}))

@@ -83,7 +83,10 @@ def _evaluate(commands: Any) -> None:
         "--given-regions", action="store_true", help="read the annotated hands alone, with the regions of --regions"
     )
     group.add_argument(
-        "--as-it-came", action="store_true", help="bring no hand upright first, to compare with networks that find none"
+        "--no-align",
+        "--as-it-came",
+        action="store_true",
+        help="align no hand first, to compare with networks that find none",
     )
     group = parser.add_argument_group("output")
     add_path(group, "--out", "DIR", "folder for the results", required=True)
@@ -97,7 +100,7 @@ def _prepare(commands: Any) -> None:
         "decode radiographs once into a store that training reads",
         "Says exactly what is missing, and writes nothing unless all is there.",
         "  carpal prepare boneage-training-dataset --labels boneage-training-dataset.csv --out rsna512\n"
-        "  carpal prepare hands --labels labels.csv --long-side 256 --upright alanet --out hands256",
+        "  carpal prepare hands --labels labels.csv --long-side 256 --align alanet --out hands256",
         "missing or broken images, wrong columns, duplicate ids",
     )
     group = parser.add_argument_group("input")
@@ -113,14 +116,15 @@ def _prepare(commands: Any) -> None:
     )
     group.add_argument("--annotated", action="store_true", help="only the hands that have regions")
     group.add_argument(
+        "--align",
         "--upright",
         metavar="WEIGHTS",
-        help="bring each hand into the pose in which it is read, by the regions that these weights find",
+        help="re-sample each hand to the pose in which it is read, by the regions that these weights find",
     )
     group.add_argument(
         "--pseudo-regions",
         action="store_true",
-        help="keep sure regions that --upright found, where nobody annotated them, to train the detector on",
+        help="keep sure regions that --align found, where nobody annotated them, to train the detector on",
     )
     group = parser.add_argument_group("output")
     add_path(group, "--out", "DIR", "the store", required=True)
@@ -186,12 +190,14 @@ def _export(commands: Any) -> None:
         help="how weights are stored; arithmetic is float32 in both (default: float16)",
     )
     group.add_argument(
+        "--view-scale",
         "--closer",
         type=float,
         default=1.0,
         metavar="TIMES",
-        help="have an upright hand's middle read so many times larger as well, up to 1.5 (default: 1, not at all)",
+        help="the view that is read is the aligned image's middle, so many times as large, up to 1.5 (default: 1)",
     )
+    group.add_argument("--no-flip", action="store_true", help="read the view alone, not its mirror image as well")
 
 
 def _info(commands: Any) -> None:

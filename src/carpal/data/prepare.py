@@ -61,8 +61,8 @@ AT_ONCE: Final = 64
 """Radiographs that are decoded ahead of the one that is written: enough for every core, little memory."""
 _Prepared = tuple[NDArray[np.uint8], NDArray[np.float32], bool | None, str]
 
-Bring = Callable[[NDArray[Any], Prepared, NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
-"""(original pixels H W, prepared, points R x 3) -> (pixels, points), the hand upright: `inference.upright.bring`."""
+Align = Callable[[NDArray[Any], Prepared, NDArray[np.float32]], tuple[NDArray[np.uint8], NDArray[np.float32]]]
+"""(pixels of the radiograph H W, prepared, points R x 3) -> (aligned image, points): `align.align_for_training`."""
 
 __all__ = ["Manifest", "Row", "Sample", "Store", "open_store", "prepare"]
 
@@ -91,11 +91,11 @@ def prepare(
     out: Path | str,
     long_side: int = LONG_SIDE,
     overwrite: bool = False,
-    upright: Bring | None = None,
+    align: Align | None = None,
 ) -> Manifest:
     """Decodes and preprocesses every sample once into the store `out` and returns its manifest.
 
-    `upright` re-samples each hand to the pose in which it will be read; without it pictures stay as they came.
+    `align` re-samples each hand to the pose in which it will be read; without it images stay as they are.
     Nothing is at `out` before all is well. Raises DataError on duplicate ids, ages that are none, files that do not
     decode (all of them in one message), and an `out` that exists (`overwrite` replaces it if it is a store).
     """
@@ -105,7 +105,7 @@ def prepare(
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        manifest = _write(samples, temporary, long_side, upright)
+        manifest = _write(samples, temporary, long_side, align)
         if out.exists():
             shutil.rmtree(out)
         temporary.chmod(0o755)
@@ -155,7 +155,7 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise DataError(f"{out} is a store already - it was kept - choose another folder, or ask to overwrite it.")
 
 
-def _write(samples: Sequence[Sample], folder: Path, long_side: int, upright: Bring | None) -> Manifest:
+def _write(samples: Sequence[Sample], folder: Path, long_side: int, align: Align | None) -> Manifest:
     points = np.zeros((len(samples), len(REGIONS), 3), np.float32)
     rows: list[Row] = []
     failed: list[str] = []
@@ -166,7 +166,7 @@ def _write(samples: Sequence[Sample], folder: Path, long_side: int, upright: Bri
         rest = iter(samples)
         for i, sample in enumerate(progress(samples, "prepare")):
             waiting.extend(
-                pool.submit(_prepare_one, each, long_side, upright) for each in islice(rest, AT_ONCE - len(waiting))
+                pool.submit(_prepare_one, each, long_side, align) for each in islice(rest, AT_ONCE - len(waiting))
             )
             try:
                 pixels_HW, points[i], male, digest = waiting.popleft().result()
@@ -189,7 +189,7 @@ def _write(samples: Sequence[Sample], folder: Path, long_side: int, upright: Bri
     return _write_manifest(folder, rows, points, long_side, sources.hexdigest())
 
 
-def _prepare_one(sample: Sample, long_side: int, upright: Bring | None) -> _Prepared:
+def _prepare_one(sample: Sample, long_side: int, align: Align | None) -> _Prepared:
     """The prepared pixels, the points R x 3 on them, male (from the file where the table has none), the file's hash."""
     content = sample.read()
     radiograph = read_radiograph(content, sample.name)
@@ -198,9 +198,9 @@ def _prepare_one(sample: Sample, long_side: int, upright: Bring | None) -> _Prep
         male = radiograph.sex is Sex.MALE
     prepared = preprocess(radiograph.pixels_HW, long_side, sample.aspect)
     pixels_HW, points_R3 = prepared.pixels_HW, _points(sample, radiograph, prepared)
-    if upright is not None:
+    if align is not None:
         original_HW = radiograph.pixels_HW if sample.aspect is None else prepared.grey_HW
-        pixels_HW, points_R3 = upright(original_HW, prepared, points_R3)
+        pixels_HW, points_R3 = align(original_HW, prepared, points_R3)
     return pixels_HW, points_R3, male, hashlib.sha256(content).hexdigest()
 
 

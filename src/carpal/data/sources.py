@@ -14,7 +14,7 @@ from typing import Final
 from carpal.data import shared
 from carpal.data.coco import read_coco
 from carpal.data.keypoints import Annotation, prefer_experts, read_boxes_csv, read_points_csv
-from carpal.data.prepare import Bring, Sample, prepare
+from carpal.data.prepare import Align, Sample, prepare
 from carpal.data.rsna import Split, check_images, find_images, find_tables, read_labels, split_of
 from carpal.data.store import Manifest
 from carpal.data.tables import read_header
@@ -38,13 +38,13 @@ def prepare_from(
     order: Sequence[str] | None = None,
     overwrite: bool = False,
     annotated: bool = False,
-    upright: Bring | None = None,
+    align: Align | None = None,
 ) -> Manifest:
     """Recognises what `source` is and prepares it into the store `out`; `annotated` keeps only hands with regions.
 
     kind: one of `KINDS`; others than "images" are of our own folder alone. regions: points, boxes, VOC folder or
-    key-point JSON, in the `order` of its key points. labels: the table, where the folder has none or several. upright:
-    what brings each hand into the pose in which it will be read. Raises DataError and ConfigError.
+    key-point JSON, in the `order` of its key points. labels: the table, where the folder has none or several. align:
+    what re-samples each hand into the pose in which it will be read. Raises DataError and ConfigError.
     """
     source = Path(source)
     if kind not in KINDS:
@@ -56,7 +56,7 @@ def prepare_from(
     samples = collect(source, kind, regions, labels, order)
     if annotated:
         samples = [sample for sample in samples if sample.regions is not None]
-    return prepare(samples, out, long_side, overwrite, upright)
+    return prepare(samples, out, long_side, overwrite, align)
 
 
 def collect(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from carpal.errors import ConfigError
 from carpal.evaluation import boxes, labels
-from carpal.imaging.preprocess import pad, preprocess, soften
+from carpal.imaging.preprocess import gaussian_blur, pad, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.model.mean_hand import MEAN_HAND
 
@@ -38,7 +38,7 @@ def find(engine: Any, path: Path) -> Found | None:
     if propose is None:
         return None
     prepared = preprocess(read_radiograph(path).pixels_HW, engine.long_side)
-    padded_HW, (left, top) = pad(soften(prepared.grey_HW))
+    padded_HW, (left, top) = pad(gaussian_blur(prepared.grey_HW))
     answer = propose(np.ascontiguousarray(padded_HW))
     if answer is None:
         return None

@@ -23,7 +23,7 @@ from carpal.data import shared
 from carpal.data.prepare import Sample
 from carpal.errors import ConfigError, WeightsError
 from carpal.evaluation.gate import LIMITS, Gate, Read, judge, read_samples
-from carpal.imaging.preprocess import pad, preprocess, soften
+from carpal.imaging.preprocess import gaussian_blur, pad, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference import quantise
 from carpal.inference.engine import Engine, open_engine
@@ -138,8 +138,8 @@ def choose(effects: dict[str, Effect]) -> list[str]:
 
 
 def _feed(sample: Sample, long_side: int, mirrored: bool = False) -> quantise.Feed:
-    """What the network gets of a sample: as `inference/views.py` makes it."""
-    grey_HW = soften(preprocess(read_radiograph(sample.read(), sample.name).pixels_HW, long_side).grey_HW)
+    """What the network gets of a sample: as `inference/tta.py` makes it."""
+    grey_HW = gaussian_blur(preprocess(read_radiograph(sample.read(), sample.name).pixels_HW, long_side).grey_HW)
     padded_HW, _ = pad(grey_HW[:, ::-1] if mirrored else grey_HW)
     image_B1HW = np.ascontiguousarray(padded_HW, np.float32)[None, None]
     return {"image": image_B1HW, "male": np.array([sample.male], np.float32), "given_boxes": no_boxes(1)}
@@ -173,7 +173,18 @@ def _open(path: Path, backend: str) -> Engine | None:
 
 def _sidecar(info: WeightsInfo, effects: dict[str, Effect], floats: list[str], count: int) -> dict[str, Any]:
     values = info.as_dict()
-    kept = ("name", "version", "long_side", "regions", "architecture", "training", "parity", "licence", "closer")
+    kept = (
+        "name",
+        "version",
+        "long_side",
+        "regions",
+        "architecture",
+        "training",
+        "parity",
+        "licence",
+        "view_scale",
+        "flip",
+    )
     return {name: values[name] for name in kept} | {
         "sha256": "",
         "precision": "int8",

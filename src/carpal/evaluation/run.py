@@ -50,7 +50,7 @@ class Manner(NamedTuple):
     """Whether a radiograph may be refused; otherwise each is read."""
     given_regions: bool = False
     """Read only the hands that `regions` knows, with its points in place of the regions that would be found."""
-    as_it_came: bool = False
+    align: bool = True
     """Bring no hand upright first (`assess`)."""
 
     @property
@@ -59,7 +59,7 @@ class Manner(NamedTuple):
         said = {
             "--no-refusal": not self.may_refuse,
             "--given-regions": self.given_regions,
-            "--as-it-came": self.as_it_came,
+            "--no-align": not self.align,
         }
         return [word for word, on in said.items() if on]
 
@@ -235,9 +235,7 @@ def _read(
     try:
         given = reference if manner.given_regions else None
         boxes_R4 = None if given is None else proposals.annotated_boxes(given, radiograph.pixels_HW.shape)
-        assessment = assess(
-            radiograph, sex, engine, boxes_R4, may_refuse=manner.may_refuse, as_it_came=manner.as_it_came
-        )
+        assessment = assess(radiograph, sex, engine, boxes_R4, may_refuse=manner.may_refuse, align=manner.align)
     except InputError as error:
         return Failure("", path.name, error.code, str(error))
     if assessment.refused is not None:

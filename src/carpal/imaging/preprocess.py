@@ -13,6 +13,7 @@ Radiographs come dark, stretched, inverted and framed. What makes them the same 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from carpal.imaging.original import Original, Source, as_original
 LONG_SIDE = 512
 STRIDE = 32
 """The network halves its input five times; `pad` brings both sides to a multiple of this."""
-SOFTNESS = 0.6
+BLUR_SIGMA_PX = 0.6
 """Prepared pixels; chosen on radiographs of fold 1 (docs/log.md)."""
 
 
@@ -76,9 +77,9 @@ def preprocess(source: Source, long_side: int = LONG_SIDE, aspect: float | None 
     return Prepared(prepared_HW, Geometry(new_width / width, new_height / height), even.inverted)
 
 
-def soften(grey_HW: NDArray[Any]) -> NDArray[np.float32]:
-    """As sharp as the examples of training, which are all resampled by `augment`: a Gaussian of `SOFTNESS` pixels."""
-    weights_5 = np.exp(-0.5 * (np.arange(-2, 3) / SOFTNESS) ** 2)
+def gaussian_blur(grey_HW: NDArray[Any]) -> NDArray[np.float32]:
+    """As sharp as the examples of training, which `augment` re-samples: a Gaussian of `BLUR_SIGMA_PX` pixels."""
+    weights_5 = np.exp(-0.5 * (np.arange(-2, 3) / BLUR_SIGMA_PX) ** 2)
     weights_5 /= weights_5.sum()
     soft_HW = np.asarray(grey_HW, np.float32)
     for axis in (0, 1):
@@ -88,6 +89,14 @@ def soften(grey_HW: NDArray[Any]) -> NDArray[np.float32]:
         mixed_HW = sum(weight * wide_HW[i : i + length] for i, weight in enumerate(weights_5))
         soft_HW = np.moveaxis(np.asarray(mixed_HW, np.float32), 0, axis)
     return soft_HW
+
+
+def view_size(long_side: int) -> tuple[int, int]:
+    """(height, width) of the canvas that training and inference show the network: multiples of 16 (the trunk's stride).
+
+    0.8 is the usual aspect of a hand radiograph.
+    """
+    return long_side, math.ceil(0.8 * long_side / 16) * 16
 
 
 def pad(pixels_HW: NDArray[Any], stride: int = STRIDE) -> tuple[NDArray[Any], tuple[int, int]]:

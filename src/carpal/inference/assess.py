@@ -13,9 +13,8 @@ from carpal.errors import ConfigError, MissingSex
 from carpal.imaging.original import Original
 from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
+from carpal.inference.align import USUAL_RADIUS, AlignedView, predict_view, read_aligned
 from carpal.inference.engine import Engine, Reading, open_engine
-from carpal.inference.pose import USUAL_RADIUS
-from carpal.inference.upright import Stand, read_stand, read_views
 from carpal.trust import refusal, sex_fit, two_hands
 from carpal.trust.reasons import refuse
 from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
@@ -72,7 +71,7 @@ class Switches(TypedDict, total=False):
 
     may_refuse: bool
     one_hand: bool
-    as_it_came: bool
+    align: bool
     stated: bool
     original: Original | None
 
@@ -82,7 +81,7 @@ class Examined(NamedTuple):
 
     assessment: Assessment
     reading: Reading | None = None
-    stand: Stand | None = None
+    view: AlignedView | None = None
 
 
 def assess(
@@ -97,8 +96,8 @@ def assess(
     `boxes_original_R4` replaces the regions that the network would find; NaN leaves one to it.
     Warns, in `Assessment.warnings`, of everything that the result rests on without being certain. Two hands in one
     frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture,
-    `one_hand` says that two hands were looked for already. `as_it_came` does not look for the hand to bring it upright:
-    networks with and without regions are then compared on the same pictures. `stated=False` says that the sex is one of
+    `one_hand` says that two hands were looked for already. `align=False` reads the prepared image itself:
+    networks with and without regions are then compared on the same images. `stated=False` says that the sex is one of
     two that the image is read for: whether it fits is then not asked. `original` holds the radiograph's pixels, where
     something was measured on them already.
     """
@@ -113,7 +112,7 @@ def examine(
     *,
     may_refuse: bool = True,
     one_hand: bool = False,
-    as_it_came: bool = False,
+    align: bool = True,
     stated: bool = True,
     original: Original | None = None,
 ) -> Examined:
@@ -125,14 +124,14 @@ def examine(
     prepared = preprocess(original, engine.long_side)
     given_R4 = None if boxes_original_R4 is None else prepared.geometry.to_prepared(boxes_original_R4)
     male = sex is Sex.MALE
-    reading, stand = read_views(engine, prepared.grey_HW, male, given_R4, original, as_it_came)
+    reading, view = read_aligned(engine, prepared, male, given_R4, original, align)
     refused = _refuse_reading(reading, prepared, radiograph, engine) if may_refuse else None
     if refused is not None:
-        return Examined(_refused(radiograph, sex, engine, refused), reading, stand)
+        return Examined(_refused(radiograph, sex, engine, refused), reading, view)
     regions = _regions(reading, prepared.geometry, radiograph.pixels_HW.shape)
-    said = _stood(stand, prepared.grey_HW.shape) + _warnings(radiograph, sex, prepared, reading, regions)
+    said = _lay(view) + _warnings(radiograph, sex, prepared.inverted != view.negative, reading, regions)
     if stated:
-        said += _other_sex(radiograph, sex, engine, reading, stand, given_R4)
+        said += _other_sex(radiograph, sex, engine, reading, view, given_R4)
     assessment = Assessment(
         image=radiograph.source,
         sex=sex,
@@ -143,7 +142,7 @@ def examine(
         interval=_interval(engine, sex, reading),
         warnings=(*radiograph.warnings, *said),
     )
-    return Examined(assessment, reading, stand)
+    return Examined(assessment, reading, view)
 
 
 def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
@@ -176,14 +175,14 @@ def _refused(radiograph: Radiograph, sex: Sex, engine: Engine, refused: Refusal)
     return Assessment(radiograph.source, sex, None, (), engine.model, warnings=radiograph.warnings, refused=refused)
 
 
-def _stood(stand: Stand, shape: tuple[int, ...]) -> list[str]:
-    """What was done to the picture before it was read."""
-    if stand.found is not None and not stand.usual:
-        degrees, size = round(stand.found.degrees), stand.found.radius / USUAL_RADIUS / max(shape)
+def _lay(view: AlignedView) -> list[str]:
+    """How the hand lay in the radiograph, where it lay otherwise than usual."""
+    if view.pose is not None and not view.usual:
+        degrees, size = round(view.degrees), view.pose.radius / USUAL_RADIUS / max(view.prepared_shape)
         return [f"the hand stands {degrees:+d} degrees from upright, {size:.1f} times as large as usual: read upright"]
     turned = {1: "a quarter turn anticlockwise", 2: "a half turn", 3: "a quarter turn clockwise"}
-    if stand.turns:
-        return [f"no hand stood upright: the radiograph was read after {turned[stand.turns]}"]
+    if view.turns:
+        return [f"no hand stood upright: the radiograph was read after {turned[view.turns]}"]
     return []
 
 
@@ -207,12 +206,12 @@ def _inside(months: float) -> float:
 
 
 def _warnings(
-    radiograph: Radiograph, sex: Sex, prepared: Prepared, reading: Reading, regions: tuple[Region, ...]
+    radiograph: Radiograph, sex: Sex, inverted: bool, reading: Reading, regions: tuple[Region, ...]
 ) -> list[str]:
     found = []
     if radiograph.sex not in (None, sex):
         found.append(f"the file states the sex {radiograph.sex}, the age was read for {sex}, as asked")
-    if prepared.inverted:
+    if inverted:
         found.append("the background is bright: the radiograph was read inverted")
     height, width = radiograph.pixels_HW.shape
     if max(height, width) < SMALL_SIDE:
@@ -230,7 +229,7 @@ def _other_sex(
     sex: Sex,
     engine: Engine,
     reading: Reading,
-    stand: Stand,
+    view: AlignedView,
     given_R4: NDArray[np.float64] | None,
 ) -> list[str]:
     """Reads the same picture for the other sex where the stated one fits the file's age badly: only for a warning."""
@@ -238,6 +237,6 @@ def _other_sex(
     months = _inside(reading.months)
     if age is None or not sex_fit.is_unusual(sex, age, months):
         return []
-    boxes_R4 = None if given_R4 is None else stand.into(given_R4)
-    other = read_stand(engine, stand, sex is not Sex.MALE, boxes_R4)
+    boxes_R4 = None if given_R4 is None else view.boxes_to_view(given_R4)
+    other = predict_view(engine, view, sex is not Sex.MALE, boxes_R4)
     return sex_fit.warn(sex, age, months, _inside(other.months))

@@ -51,7 +51,7 @@ class EagerEngine:
     def __init__(self, info: WeightsInfo, threads: int | None = None) -> None:
         self.model: ModelId = info.model
         self.long_side = info.long_side
-        self.closer = info.closer
+        self.view_scale, self.flip = info.view_scale, info.flip
         self.calibration = info.calibration
         self.refusal = Limits.from_sidecar(info.refusal, str(info.path))
         self._source = str(info.path)

@@ -44,8 +44,12 @@ class Engine(Protocol):
         """The long side that `imaging.preprocess.preprocess` must bring an image to."""
 
     @property
-    def closer(self) -> float:
-        """So many times larger the middle of an upright picture is read as well; 1 is not at all."""
+    def view_scale(self) -> float:
+        """The view that is read is the middle of the aligned image, so many times as large."""
+
+    @property
+    def flip(self) -> bool:
+        """Whether the reading is the mean of the view and its mirror image."""
 
     @property
     def calibration(self) -> Calibration | None:

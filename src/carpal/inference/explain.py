@@ -11,33 +11,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from carpal.inference.align import predict_view
 from carpal.inference.assess import examine
 from carpal.inference.engine import Engine
 from carpal.inference.nearest import Cases, nearest
-from carpal.inference.upright import read_stand
 from carpal.types import Explanation, Radiograph, Sex
 
 
 def explain(radiograph: Radiograph, sex: Sex, engine: Engine, cases: Cases | None = None) -> Explanation:
-    """The assessment and the effect of masking each region, in months; 72 runs of the network more than `assess`.
-
-    36 where there is no closer picture: no hand was brought upright, or the weights want none.
+    """The assessment and the effect of masking each region, in months; 18 readings of the view more than `assess`.
 
     `cases` are the training cases to look for the nearest in (`nearest.open_cases`). Raises CarpalError. A refused
     image, or a network without regions, has no effects.
     """
-    assessment, reading, stand = examine(radiograph, sex, engine)
+    assessment, reading, view = examine(radiograph, sex, engine)
     if not assessment.regions:
         return Explanation(assessment, ())
     assert reading is not None
-    assert stand is not None
+    assert view is not None
     assert reading.boxes_R4 is not None, "an assessment with regions comes from a reading with boxes"
-    male, boxes_R4 = sex is Sex.MALE, stand.into(reading.boxes_R4)
-    unmasked = read_stand(engine, stand, male, boxes_R4).months
+    male, boxes_R4 = sex is Sex.MALE, view.boxes_to_view(reading.boxes_R4)
+    unmasked = predict_view(engine, view, male, boxes_R4).months
     effects = []
     for box_4 in boxes_R4:
-        masked = stand._replace(picture_HW=mask(stand.picture_HW, box_4))
-        effects.append(unmasked - read_stand(engine, masked, male, boxes_R4).months)
+        masked = view._replace(image_HW=mask(view.image_HW, box_4))
+        effects.append(unmasked - predict_view(engine, masked, male, boxes_R4).months)
     return Explanation(assessment, tuple(effects), nearest(cases, reading, sex))
 
 

@@ -19,7 +19,7 @@ import torch
 from carpal.baselines.registry import load
 from carpal.errors import ConfigError, WeightsError
 from carpal.inference.eager import Deployed
-from carpal.inference.info import MOST_CLOSER, WeightsInfo, put_in_place, read_info, sidecar_of
+from carpal.inference.info import LARGEST_VIEW_SCALE, WeightsInfo, put_in_place, read_info, sidecar_of
 from carpal.inference.parity import EXACT, STORED, measure
 from carpal.model.alanet import REGION_COUNT
 
@@ -42,17 +42,18 @@ def export(
     name: str | None = None,
     version: str | None = None,
     storage: str = "float16",
-    closer: float = 1.0,
+    view_scale: float = 1.0,
+    flip: bool = True,
 ) -> WeightsInfo:
     """Writes `out` (.onnx) and its sidecar from a .safetensors file, or from the folder of a finished run.
 
     `name` and `version` default to the file's stem and the source's version; `storage` is "float16" or "float32";
-    `closer` says how the weights want to be read (`WeightsInfo.closer`).
+    `view_scale` and `flip` say how the weights want to be read (`WeightsInfo`).
     Raises WeightsError with the measured differences where the exported network disagrees with PyTorch: at first with
     the same float32 weights, which shows that the graph is right, then as stored, which shows what rounding costs.
     """
     source, out = find_weights(Path(source)), Path(out)
-    _check_out(source, out, storage, closer)
+    _check_out(source, out, storage, view_scale)
     network, meta = load(source)
     deployed = Deployed(network)
     long_side = network.config.long_side
@@ -66,7 +67,8 @@ def export(
         "architecture": meta["architecture"],
         "training": meta.get("training", {}),
         "storage": storage,
-        "closer": closer,
+        "view_scale": view_scale,
+        "flip": flip,
         "parity": parity | {"torch": torch.__version__},
         "cost": cost(deployed, long_side),
         "licence": LICENCE,
@@ -203,10 +205,10 @@ def _quiet(*names: str) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _check_out(source: Path, out: Path, storage: str, closer: float) -> None:
-    if not 1 <= closer <= MOST_CLOSER:
+def _check_out(source: Path, out: Path, storage: str, view_scale: float) -> None:
+    if not 1 <= view_scale <= LARGEST_VIEW_SCALE:
         raise ConfigError(
-            f"--closer {closer:g} is not possible - it must be from 1 to {MOST_CLOSER:g} - choose another"
+            f"--view-scale {view_scale:g} is not possible - it must be 1 to {LARGEST_VIEW_SCALE:g} - choose another"
         )
     if storage not in ("float16", "float32"):
         raise ConfigError(f'storage is "float16" or "float32" - got {storage!r} - choose one')

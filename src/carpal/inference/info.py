@@ -26,8 +26,8 @@ SUFFIXES: Final = {".onnx": "onnx", ".safetensors": "torch"}
 """Which backend reads which file, if none is named."""
 BACKENDS: Final = ("onnx", "openvino", "torch")
 PRECISIONS: Final = ("fp32", "int8")
-MOST_CLOSER: Final = 1.5
-"""The middle two thirds of a picture; less of it is no longer a hand."""
+LARGEST_VIEW_SCALE: Final = 1.5
+"""The middle two thirds of an aligned image; less of it is no longer a hand."""
 INT8: Final = ".int8"
 """Released int8 weights are `<name>.int8.onnx`, beside the `<name>.onnx` that they were quantised from."""
 
@@ -52,11 +52,13 @@ class WeightsInfo:
     cost: Mapping[str, Any] = field(default_factory=dict)
     """Parameters, and FLOPs of one image of `flops_at` (height, width), counted at export."""
     licence: str = ""
-    closer: float = 1.0
-    """So many times larger the middle of the upright picture is read as well (`upright.read_stand`); 1 is not at all.
+    view_scale: float = 1.0
+    """The view that is read is the middle of the aligned image, so many times as large (`align.warp_to_pose`).
 
-    Chosen for these weights; intervals and limits belong to it.
+    As these weights were trained; intervals and limits belong to it. Sidecars before 0.6 call it `closer`.
     """
+    flip: bool = True
+    """Whether the reading is the mean of the view and its mirror image (test-time augmentation)."""
     calibration: Calibration | None = None
     """What gives each age its interval; None where nobody fitted it."""
     refusal: Mapping[str, Any] = field(default_factory=dict)
@@ -146,17 +148,18 @@ def read_info(weights: str | Path, precision: str | None = "fp32") -> WeightsInf
     if integers.quantised.get("source") != values["sha256"]:
         raise WeightsError(f"{other} was made from another {path.name} - run `carpal quantize` again")
     own_calibration = Calibration.from_dict(values["calibration"]) if values.get("calibration") else None
-    closer = _closer(path, values)
-    return replace(integers, closer=closer, calibration=own_calibration, refusal=values.get("refusal", {}))
+    own_view: dict[str, Any] = {"view_scale": _view_scale(path, values), "flip": bool(values.get("flip", True))}
+    return replace(integers, **own_view, calibration=own_calibration, refusal=values.get("refusal", {}))
 
 
-def _closer(path: Path, values: Mapping[str, Any]) -> float:
-    closer = values.get("closer", 1.0)
-    if isinstance(closer, bool) or not isinstance(closer, int | float) or not 1 <= closer <= MOST_CLOSER:
+def _view_scale(path: Path, values: Mapping[str, Any]) -> float:
+    scale = values.get("view_scale", values.get("closer", 1.0))
+    if isinstance(scale, bool) or not isinstance(scale, int | float) or not 1 <= scale <= LARGEST_VIEW_SCALE:
         raise WeightsError(
-            f'{sidecar_of(path)} has "closer": {closer!r} - it must be a number from 1 to {MOST_CLOSER:g} - correct it'
+            f'{sidecar_of(path)} has "view_scale": {scale!r} - it must be a number from 1 to {LARGEST_VIEW_SCALE:g} - '
+            "correct it"
         )
-    return float(closer)
+    return float(scale)
 
 
 def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
@@ -183,7 +186,8 @@ def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
             parity=values.get("parity", {}),
             cost=values.get("cost", {}),
             licence=str(values.get("licence", "")),
-            closer=_closer(path, values),
+            view_scale=_view_scale(path, values),
+            flip=bool(values.get("flip", True)),
             calibration=Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
             refusal=values.get("refusal", {}),
             precision=str(values.get("precision", "fp32")),

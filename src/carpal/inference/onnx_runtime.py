@@ -31,7 +31,7 @@ class OnnxEngine:
     def __init__(self, info: WeightsInfo, threads: int | None = None) -> None:
         self.model: ModelId = info.model
         self.long_side = info.long_side
-        self.closer = info.closer
+        self.view_scale, self.flip = info.view_scale, info.flip
         self.calibration = info.calibration
         self.refusal = Limits.from_sidecar(info.refusal, str(info.path))
         self._path = info.path

@@ -15,10 +15,10 @@ from carpal.data.prepare import Sample
 from carpal.errors import WeightsError
 from carpal.imaging.preprocess import preprocess
 from carpal.imaging.read import read_radiograph
+from carpal.inference.align import read_aligned
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import read_info
 from carpal.inference.nearest import Cases, cases_path
-from carpal.inference.upright import read_views
 
 
 def write(source: Path, weights: str = "alanet", limit: int | None = None) -> Path:
@@ -51,8 +51,8 @@ def write(source: Path, weights: str = "alanet", limit: int | None = None) -> Pa
 def see(sample: Sample, engine: Engine) -> NDArray[np.float32]:
     """The features (F) of a radiograph, as `assess` reads it. Raises WeightsError for weights that show none."""
     radiograph = read_radiograph(sample.read(), sample.name)
-    prepared_HW = preprocess(radiograph.pixels_HW, engine.long_side).grey_HW
-    reading, _ = read_views(engine, prepared_HW, bool(sample.male), original_HW=radiograph.pixels_HW)
+    prepared = preprocess(radiograph.pixels_HW, engine.long_side)
+    reading, _ = read_aligned(engine, prepared, bool(sample.male), source=radiograph.pixels_HW)
     if reading.features_F is None:
         raise WeightsError(
             f"{engine.model.name} {engine.model.version} shows no features - it was exported before they were an "

@@ -39,9 +39,9 @@ from carpal.errors import CarpalError
 from carpal.imaging.preprocess import preprocess
 from carpal.imaging.raster import IN_COLOUR
 from carpal.imaging.read import read_radiograph
+from carpal.inference.align import read_aligned
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.info import read_info, resolve, sidecar_of
-from carpal.inference.upright import read_views
 from carpal.trust import negatives, refusal, spoiled, two_hands
 from carpal.trust.limits import LOOKS, Limits, Usual
 from carpal.trust.picture import Picture, measure
@@ -157,7 +157,7 @@ def look(case: Case, engine: Engine | None = None) -> Seen:
     if engine is None:
         return seen
     prepared = preprocess(pixels_HW, engine.long_side)
-    reading, _ = read_views(engine, prepared.grey_HW, case.male, original_HW=pixels_HW)
+    reading, _ = read_aligned(engine, prepared, case.male, source=pixels_HW)
     if reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
         return seen
     height, width = prepared.grey_HW.shape

@@ -144,7 +144,8 @@ class Remembering:
     """An engine that answers what it was asked before from memory. For one radiograph: it forgets nothing."""
 
     def __init__(self, engine: Engine) -> None:
-        self.model, self.long_side, self.closer = engine.model, engine.long_side, engine.closer
+        self.model, self.long_side = engine.model, engine.long_side
+        self.view_scale, self.flip = engine.view_scale, engine.flip
         self.calibration, self.refusal = engine.calibration, engine.refusal
         self.runs = 0
         self._engine = engine
