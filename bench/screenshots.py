@@ -3,11 +3,10 @@
     python bench/screenshots.py examples/6456.jpg --out docs/images
 
 Writes page.png and page-dark.png (a study from top to bottom), page-top.png (its upper part, beside the hand in the
-README), phone.png (390 pixels wide, dark), blind.png,
-agreement.png and error.png. The child is made up, and so are her dates and the readers' ages. Her earlier radiograph is
-the same file, signed with an age of the reader's, so that there is a curve over time. Each file is cut to 256 colours;
-the script ends with an error where one is larger than 300 KB, where a page is wider than its window, or where Chromium
-is missing. Look at every picture before it is committed.
+README), phone.png (390 pixels wide, dark), blind.png, agreement.png and error.png. The child is made up, and so are her
+dates and the readers' ages. Her earlier radiograph is the same file, signed with an age of the reader's, so that there
+is a curve over time. Each file is cut to 256 colours; the script ends with an error where one is larger than 300 KB,
+where a page is wider than its window, or where Chromium is missing. Look at every picture before it is committed.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_the_site_builds_without_a_warning_and_loads_nothing(tmp_path: Path) -> 
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "WARNING" not in done.stderr
-    pages = sorted(set((tmp_path / "site").rglob("*.html")) - {tmp_path / "site" / "404.html"})  # its links begin with /
+    pages = [page for page in (tmp_path / "site").rglob("*.html") if page.name != "404.html"]  # its links begin with /
     assert len(pages) > 25
     for page in pages:
         text = page.read_text(encoding="utf-8")
