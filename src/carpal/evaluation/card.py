@@ -96,7 +96,7 @@ def _results(report: dict[str, Any]) -> str:
         *TABLE,
         *rows,
         "",
-        f"Months; bias is read minus reference. Without an age and in no figure: {refused} refused, {failures} unreadable.",
+        f"Months; bias is read minus reference. Without an age, left out: {refused} refused, {failures} unreadable.",
     ]
     if found := report.get("interval"):
         low, high = map(percent, found["coverage_ci95"])
