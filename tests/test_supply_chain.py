@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,7 @@ def test_no_public_door_gives_an_age_without_a_sex(hand_png: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_builds_make_the_same_wheel(tmp_path: Path) -> None:
+def test_two_builds_make_the_same_wheel_which_holds_weights_and_the_mark_of_types(tmp_path: Path) -> None:
     environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
     hashes = []
     for name in ("one", "two"):
@@ -121,3 +122,5 @@ def test_two_builds_make_the_same_wheel(tmp_path: Path) -> None:
         (wheel,) = (tmp_path / name).glob("*.whl")
         hashes.append(hashlib.sha256(wheel.read_bytes()).hexdigest())
     assert hashes[0] == hashes[1]
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {"carpal/py.typed", "carpal/released/alanet.onnx", "carpal/released/alanet.json"} <= held

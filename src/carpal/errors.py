@@ -25,10 +25,12 @@ from typing import ClassVar
 
 
 class CarpalError(Exception):
-    """The base of all of ours; catch this to catch every mistake that a user can mend."""
+    """The base of all of ours; catch this to catch every mistake that a user can mend. `str(error)` is the sentence."""
 
     code: ClassVar[str] = "carpal-error"
+    """For machines, as "missing-sex": in JSON, REST and logs."""
     exit_code: ClassVar[int] = 4
+    """What the command returns: 2 usage, 3 input, 4 environment."""
 
 
 class InputError(CarpalError):

@@ -76,9 +76,13 @@ class Box:
     """A rectangle, x1 < x2 and y1 < y2, in pixels of the original radiograph."""
 
     x1: float
+    """The left side, from the image's left edge."""
     y1: float
+    """The upper side, from the image's upper edge."""
     x2: float
+    """The right side."""
     y2: float
+    """The lower side."""
 
     def __post_init__(self) -> None:
         if not (self.x1 < self.x2 and self.y1 < self.y2):
@@ -95,9 +99,13 @@ class Region:
     """One anatomical region as the network found it: where, how sure, and the age it shows by itself."""
 
     name: str
+    """One of `anatomy.REGIONS`: "MCP1" to "Wrist"."""
     box: Box
+    """Where, in pixels of the original radiograph."""
     score: float
+    """How sure the detector is, 0 to 1; a region below 0.3 is named in the assessment's warnings."""
     months: float
+    """The age that this region shows by itself, 0 to 228 months."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +113,11 @@ class ModelId:
     """Which weights answered, and how they were computed: the SHA-256 is that of the file."""
 
     name: str
+    """The weights' name, as "alanet"."""
     version: str
+    """The weights' version, which is not the package's."""
     sha256: str
+    """The file's hash, 64 hexadecimal digits."""
     backend: str = "onnx"
     """The runtime: "onnx" (the reproducible reference), "openvino" or "torch"."""
     precision: str = "fp32"
@@ -123,8 +134,11 @@ class Interval:
     """From `low` to `high` months: the reference age lies within it with probability `coverage` (0.9 is 90 %)."""
 
     low: float
+    """Months, 0 or more, and not above the age."""
     high: float
+    """Months, 228 or less, and not below the age."""
     coverage: float
+    """Between 0 and 1; promised for radiographs like those that it was fitted on."""
 
     def __post_init__(self) -> None:
         if not (0 <= self.low <= self.high <= RANKS - 1 and 0 < self.coverage < 1):
@@ -140,12 +154,19 @@ class Growth:
     """
 
     reference: str
+    """The table's name."""
     citation: str
+    """Where the table was published."""
     chronological_months: float
+    """The child's age on the day of the radiograph."""
     mean: float | None = None
+    """Mean bone age of such children, months."""
     sd: float | None = None
+    """Its standard deviation, months."""
     z: float | None = None
+    """(bone age - mean) / sd."""
     note: str = ""
+    """Why there are no numbers, or what to keep in mind."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +174,9 @@ class Refusal:
     """Why no age was given: a code for machines, a sentence for people."""
 
     code: str
+    """One of docs/refusal.md or docs/errors.md, as "not-a-hand"."""
     message: str
+    """What was wrong, what was measured, what to do."""
 
 
 @dataclass(frozen=True)
@@ -166,22 +189,31 @@ class Assessment:
     """
 
     image: str
+    """The path or address that was read, or what the caller named the bytes."""
     sex: Sex
+    """The sex that the age was read for."""
     months: float | None
+    """The bone age, 0 to 228 months."""
     regions: tuple[Region, ...]
+    """The 17 regions with boxes in pixels of the original radiograph."""
     model: ModelId
+    """The weights that answered."""
     probabilities: tuple[float, ...] = field(repr=False, default=())
+    """228 of them, or none where refused."""
     warnings: tuple[str, ...] = ()
+    """What the result rests on without being certain, as sentences."""
     refused: Refusal | None = None
+    """Why no age was given."""
     interval: Interval | None = None
-    """None for weights whose sidecar holds no calibration."""
+    """Where the reference age lies, and with which probability; None for weights whose sidecar holds no calibration."""
     raw_months: float | None = None
     """The network's own age, where `months` and `interval` are a hospital's calibration of it, which `site` names."""
     site: str | None = None
+    """The name of a hospital's calibration, where one was applied."""
     side_in_image: str | None = None
     """ "left", "right", "top" or "bottom" for one of two hands in a frame, as one looks at it; not which hand it is."""
     growth: Growth | None = None
-    """None where the chronological age is not known, or nobody compared (`growth.compare.compared`)."""
+    """The comparison with other children; None where the chronological age is not known, or nobody compared."""
 
     def __post_init__(self) -> None:
         if (self.months is None) != (self.refused is not None):

@@ -1,14 +1,21 @@
 """The model card of released weights, rendered from an evaluation's report.json and the weights' sidecar.
 
-Numbers in the card come from those two files and nowhere else, so the card cannot drift from what was measured.
+    python -m carpal.evaluation.card folds01/report.json src/carpal/released/alanet.json docs/cards/alanet.md
+
+Numbers in the card come from those two files and nowhere else, so the card cannot drift from what was measured. What
+it is for, what not, the data, the results and the limits come first and fit one screen; thresholds, parity and every
+setting stay in the sidecar.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from carpal.checkout import held_out
 from carpal.errors import DataError
 from carpal.evaluation.boxes import percent
 
@@ -16,18 +23,29 @@ REPORT_KEYS: Final = ("n", "mae", "mae_ci95", "rmse", "bias", "by_sex", "by_age"
 SIDECAR_KEYS: Final = ("name", "version", "sha256", "training")
 
 USE: Final = """\
-For research: to estimate the skeletal age of children from a radiograph of one hand and wrist (posterior-anterior),
-with the patient's sex stated. It gives months (0 to 228) and, where the network has regions, 17 named regions.
+Research and education: the skeletal age of a child, in months (0 to 228), from a radiograph of one hand and wrist
+(posterior-anterior) and the child's sex; where the network has regions, also 17 named regions with ages of their own.
+A physician reads the radiograph besides."""
 
-**Not a medical device.** Not for diagnosis or treatment, and never alone: a physician reads the radiograph. Not for
-other views or body parts, for hands with dysplasia, fractures or implants, for adults, or to decide whether a person
-is of legal age. It was not tested on any of these."""
+NOT_FOR: Final = """\
+**Not a medical device**: not for diagnosis or treatment, and never alone. Not for other views or body parts, for hands
+with dysplasia, fractures or implants, for adults, or to decide whether a person is of legal age. It was not tested on
+any of these."""
 
 DATA: Final = """\
 Radiographs and ages of the RSNA Pediatric Bone Age Challenge 2017 (rsna.org), for non-commercial research and education
-only. Cite Halabi SS et al., *The RSNA Pediatric Bone Age Machine Learning Challenge*, Radiology 2019;290(2):498-503.
-Weights trained on them are for research, non-commercial. Two hospitals of one country; scanners and the patients'
-origins are not stated, so differences between populations were not measured."""
+only; so are weights trained on them. Cite Halabi SS et al., *The RSNA Pediatric Bone Age Machine Learning Challenge*,
+Radiology 2019;290(2):498-503. Two hospitals of one country; scanners and the patients' origins are not stated."""
+
+LIMITS: Final = """\
+- Differences between populations, scanners and hospitals were not measured. The reference ages are readings with errors
+  of their own.
+- What is no readable hand is mostly [refused](../refusal.md); small turns, borders, noise and contrast move single ages
+  by some months ([stress certificate](../stress.md))."""
+
+
+TABLE: Final = ("| | n | MAE (95 % interval) | RMSE | bias |", "|---|---:|---:|---:|---:|")
+"""The head of the tables of errors, in months; the interval is a percentile bootstrap over radiographs."""
 
 
 def write_card(report: Path, sidecar: Path, out: Path) -> None:
@@ -46,40 +64,97 @@ def render(report: dict[str, Any], sidecar: dict[str, Any]) -> str:
         )
     if not report["n"]:
         raise DataError("The report has no radiograph in it - n is 0 - a card needs an evaluation that read some.")
-    sections = {
-        "Details": _details(sidecar),
-        "Intended use": USE,
+    first = {
+        "Use": USE,
+        "Not for": NOT_FOR,
         "Data": DATA,
-        "Training": _listing(sidecar["training"]) or "Not stated in the sidecar.",
         "Results": _results(report),
+        "Limits": f"{LIMITS}\n{_limits(report)}",
+    }
+    details = {
+        "By age": "\n".join([*TABLE, *(_row(f"{band} years", row) for band, row in report["by_age"].items())]),
         "Intervals": _intervals(report.get("interval")),
         "Regions": _regions(report["regions"]),
         "Largest errors": _largest(report.get("largest_errors", [])),
-        "How to get started": f"```\ncarpal assess hand.png --sex female --weights {sidecar['name']}\n```",
+        "Training": _training(sidecar["training"]),
+        "Everything else": (
+            "Architecture, parity with PyTorch, the thresholds of refusal and how they were fitted, the intervals' "
+            f"offsets and\nevery setting of every training: `carpal info {sidecar['name']}` prints the sidecar."
+        ),
     }
-    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    return f"# Model card: {sidecar['name']} {sidecar['version']}\n\n{body}\n"
-
-
-def _details(sidecar: dict[str, Any]) -> str:
-    known = {key: value for key, value in sidecar.items() if key not in ("training", "calibration")}
-    return _listing(known)
+    parts = [f"# Model card: {sidecar['name']} {sidecar['version']}", f"SHA-256 `{sidecar['sha256']}`"]
+    parts += [f"## {title}\n\n{text}" for title, text in first.items()]
+    parts += ["## Details", *(f"### {title}\n\n{text}" for title, text in details.items())]
+    return "\n\n".join(parts) + "\n"
 
 
 def _results(report: dict[str, Any]) -> str:
-    parts = {"all": report, **report["by_sex"], **{f"{band} years": row for band, row in report["by_age"].items()}}
-    table = ["| | n | MAE (95 % interval) | RMSE | bias |", "|---|---:|---:|---:|---:|"]
-    table += [_row(name, part) for name, part in parts.items()]
-    failures = len(report.get("failures", []))
-    return "\n".join(
-        [
-            "Months; bias is predicted minus reference; intervals are percentile bootstrap over radiographs.",
-            "",
-            *table,
-            "",
-            f"{failures} radiographs gave no age. Measured {report['date']} with `{report['command']}`.",
-        ]
-    )
+    """The table of the first screen, what else was measured in a sentence each, and with what."""
+    rows = [_row(name, part) for name, part in ({"all": report} | report["by_sex"]).items()]
+    refused, failures = report.get("n_refused", 0), len(report.get("failures", []))
+    lines = [
+        *TABLE,
+        *rows,
+        "",
+        f"Months; bias is read minus reference. Without an age, left out: {refused} refused, {failures} unreadable.",
+    ]
+    if found := report.get("interval"):
+        low, high = map(percent, found["coverage_ci95"])
+        lines.append(
+            f"Intervals of {percent(found['nominal'])} hold {percent(found['coverage'])} of the reference ages "
+            f"({low} to {high}), {found['mean_width']:.1f} months wide on average."
+        )
+    if regions := report["regions"]:
+        lines.append(
+            f"Regions of {regions['n']} annotated hands: centres {percent(regions['mean_centre_error'])} of the hand's "
+            f"length off, AP50 of named boxes {percent(regions['ap50'])}."
+        )
+    return "\n".join([*lines, "", f"Measured {report['date']} with\n`{report['command']}`."])
+
+
+def _limits(report: dict[str, Any]) -> str:
+    """What the measurement says against the network: bias by age, and the largest error."""
+    bands = [(band, row) for band, row in report["by_age"].items() if row["n"]]
+    by_age = ", ".join(f"{row['bias']:+.2f} at {band} (n {row['n']})" for band, row in bands)
+    lines = [f"- Months of bias by years of reference age: {by_age}."]
+    if worst := report.get("largest_errors"):
+        largest = max(abs(row["predicted"] - row["boneage"]) for row in worst)
+        lines.append(f"- Single hands are read wrong by up to {largest:.0f} months ([the largest](#largest-errors)).")
+    return "\n".join(lines)
+
+
+def _training(training: dict[str, Any]) -> str:
+    """One line for each training that led to the weights, the last one first."""
+    rows = []
+    for stage in _stages(training):
+        data, optim, schedule = (stage.get(part, {}) for part in ("data", "optim", "schedule"))
+        cells = (
+            stage.get("name"), stage.get("start"), ", ".join(data.get("stores", [])) or None,
+            stage.get("model", {}).get("long_side"), schedule.get("steps"), optim.get("batch"), stage.get("epochs"),
+            stage.get("hours"), stage.get("hardware"), stage.get("commit"),
+        )  # fmt: skip
+        rows.append("| " + " | ".join("-" if cell is None else str(cell) for cell in cells) + " |")
+    if not rows:
+        return "Not stated in the sidecar."
+    folds = ", ".join(map(str, held_out(training)))
+    head = [
+        f"Folds that none of these trainings read: {folds or 'none'}. The last training stands first.",
+        "",
+        "| name | started from | stores | long side | steps | batch | epochs | hours | hardware | commit |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|---|",
+    ]
+    return "\n".join([*head, *rows])
+
+
+def _stages(training: Any) -> Iterator[dict[str, Any]]:
+    """The training and all that it started from; a start may come from several trainings, one for each part."""
+    if not isinstance(training, dict) or not training:
+        return
+    yield training
+    start = training.get("started_from", {})
+    for part in [start, *start.values()]:
+        if isinstance(part, dict):
+            yield from _stages(part.get("training"))
 
 
 def _row(name: str, part: dict[str, Any]) -> str:
@@ -148,18 +223,6 @@ def _precision(name: str, values: dict[str, Any]) -> str:
     return f"| {name} | {percent(values['ap'])} | {percent(values['ap50'])} | {percent(values['ap75'])} |"
 
 
-def _listing(values: dict[str, Any], indent: str = "") -> str:
-    """A nested mapping as a Markdown list."""
-    lines = []
-    for key, value in values.items():
-        name = key.replace("_", " ")
-        if isinstance(value, dict):
-            lines += [f"{indent}- {name}", _listing(value, indent + "  ")] if value else []
-        else:
-            lines.append(f"{indent}- {name}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
-    return "\n".join(lines)
-
-
 def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -169,3 +232,9 @@ def _read(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)} - it is another file or cut off - write it again.")
     return dict(values)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit("usage: python -m carpal.evaluation.card REPORT.json SIDECAR.json CARD.md")
+    write_card(*map(Path, sys.argv[1:]))

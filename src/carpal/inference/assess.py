@@ -34,10 +34,30 @@ def read(
     backend: str = "onnx",
     precision: str | None = None,
 ) -> Assessment:
-    """Reads one radiograph: a path, the bytes of a file, or one that is already decoded.
+    """Reads the bone age of the one hand that a radiograph shows.
 
-    `sex` is "female" or "male"; it may be left out where the DICOM file states it. For several radiographs open the
-    network once: `engine = carpal.load()`, then `carpal.read(path, sex, engine)`. Raises CarpalError.
+    For several radiographs open the network once: `engine = carpal.load()`, then `carpal.read(path, sex, engine)`.
+
+    Args:
+        source: a path, an address as s3://bucket/hand.png, the bytes of a file (PNG, JPEG, TIFF, WebP, DICOM), or a
+            radiograph that is already decoded.
+        sex: "female" or "male"; None only where the DICOM file states it. It is never guessed.
+        weights: the name of released weights, a file's path, or what `carpal.load` returned; then `backend` and
+            `precision` are not looked at.
+        backend: "onnx", "openvino" or "torch".
+        precision: "fp32" or "int8"; None takes what the weights' sidecar prefers.
+
+    Returns:
+        The age in months (0 to 228) with its interval and regions, boxes in pixels of the original; or, where no age
+        should be read (no hand, two hands, an adult), an assessment whose `refused` says why and that holds no number.
+
+    Raises:
+        UnreadableImage: the bytes are no image that can be decoded.
+        UnsuitableImage: the image is too small, too large, blank, or has several frames.
+        MissingSex: `sex` is None and the file states none.
+        ConfigError: no such sex, backend or precision, or an address that cannot be opened.
+        WeightsError: no such weights, another hash than their sidecar's, or no int8 form of them.
+        BackendError: a runtime or a reader of the file's format is not installed, or the network gives NaN or infinity.
     """
     stated = to_sex(sex)
     radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
