@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import random
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +20,22 @@ import pytest
 from PIL import Image
 
 from carpal.types import Radiograph, Sex
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
+
+NEEDS_TORCH = re.compile(
+    r"^ *(import|from) +(torch|safetensors|onnx|onnxscript"
+    r"|carpal\.(model|baselines|training|data\.dataset|inference\.(eager|export|parity)))\b",
+    re.MULTILINE,
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Where PyTorch is not installed the product's tests run, and the laboratory's are left out."""
+    if collection_path.suffix != ".py" or importlib.util.find_spec("torch") is not None:
+        return None
+    return True if NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8")) else None
+
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")  # no test measures time: a busy machine must not fail one

@@ -31,6 +31,8 @@ from carpal.training import config, distributed, loop, recipes, systems
 from carpal.training.config import Augment, Data, Optim, Run, Schedule
 from carpal.types import Sex
 
+pytestmark = pytest.mark.slow
+
 _exact = loop_kit.exact
 SIDE = 96
 WITH_POINTS = ("iglovikov", "bonet")

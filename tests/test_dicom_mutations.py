@@ -21,6 +21,8 @@ from carpal.report.source import read_source
 from carpal.types import Radiograph
 from dicom_kit import CHILD, DEFLATED, encode, pydicom, ramp, study
 
+pytestmark = pytest.mark.slow
+
 FILES = 1000
 SEEDS = range(10)
 PLANTED = re.compile("Zyx|Qwert|4711|ACC-99|House", re.IGNORECASE)

@@ -22,6 +22,8 @@ from carpal.training import distributed, log, loop
 from carpal.training.config import Augment, Data, Optim, Run, Schedule, as_dict
 from carpal.training.distributed import World
 
+pytestmark = pytest.mark.slow
+
 WORKER = """
 import contextlib, json, sys
 from pathlib import Path

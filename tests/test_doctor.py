@@ -17,6 +17,8 @@ from carpal.service.config import Folder, NodeConfig, load
 from carpal.service.folder import Watcher, instance_of
 from carpal.service.jobs import Jobs, State
 
+pytestmark = pytest.mark.slow
+
 pacs = node_fixtures.pacs
 
 

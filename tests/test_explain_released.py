@@ -12,6 +12,8 @@ from carpal.inference.assess import assess
 from carpal.inference.explain import explain, mask
 from carpal.types import Assessment, Radiograph, Region, Sex
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 
 from carpal.inference.engine import Engine, open_engine

@@ -13,6 +13,8 @@ import pytest
 from carpal.errors import ConfigError, WeightsError
 from carpal.inference.info import read_info
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

@@ -26,6 +26,8 @@ from carpal.service.node import Node
 from carpal.types import Radiograph
 from process_kit import cpu_seconds, forget_peak, peak_mb
 
+pytestmark = pytest.mark.slow
+
 MEMORY_MB = 300
 ECHO_SECONDS, CPU_SECONDS = 2.0, 2.0
 WALL_SECONDS = 20.0

@@ -15,6 +15,8 @@ from carpal.service.config import load
 from carpal.service.jobs import Jobs, Limits, State
 from carpal.service.outbox import Outbox
 
+pytestmark = pytest.mark.slow
+
 _quiet = node_fixtures.log
 DAY = 86_400.0
 JUMPS = (-DAY, -DAY / 2, DAY / 2, DAY)

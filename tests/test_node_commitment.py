@@ -22,6 +22,8 @@ from carpal.service.jobs import Jobs, Limits, State
 from carpal.service.node import Node
 from carpal.service.outbox import Delivery, Outbox
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = (kit.report_uid(f"{kit.ROOT}.1.{n}") for n in (1, 2))
 
 

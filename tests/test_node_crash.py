@@ -25,6 +25,8 @@ from carpal.service.audit import verify
 from carpal.service.config import load
 from carpal.service.jobs import Jobs, State
 
+pytestmark = pytest.mark.slow
+
 IN_A_STUDY = 5
 """Radiographs of one study."""
 

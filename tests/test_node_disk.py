@@ -18,6 +18,8 @@ from carpal.service.config import load
 from carpal.service.jobs import State
 from carpal.service.node import Node
 
+pytestmark = pytest.mark.slow
+
 DISK_MB, SIDE = 24, 900
 FULL = 0xA700
 

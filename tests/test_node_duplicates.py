@@ -25,6 +25,8 @@ from carpal.service.worker import Worker
 from carpal.trust.site import Check, Line, Site, read_site
 from carpal.types import ModelId, Radiograph, Sex
 
+pytestmark = pytest.mark.slow
+
 _quiet = node_fixtures.log
 
 

@@ -25,6 +25,8 @@ from carpal.service.config import load
 from carpal.service.counters import resident
 from carpal.service.node import Node
 
+pytestmark = pytest.mark.slow
+
 MEMORY = 300 * 2**20
 SECONDS = 2.0
 

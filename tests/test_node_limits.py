@@ -22,6 +22,8 @@ from carpal.service.config import load
 from carpal.service.node import Node
 from process_kit import forget_peak, peak_mb
 
+pytestmark = pytest.mark.slow
+
 _quiet, pacs = node_fixtures.log, node_fixtures.pacs
 HERE, NEAR, STRANGER = "127.0.0.1", "127.0.0.3", "127.0.0.2"
 IN_ALL, OF_ONE = 6, 4

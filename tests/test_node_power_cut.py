@@ -26,6 +26,8 @@ from carpal.service.audit import verify
 from carpal.service.config import load
 from carpal.service.jobs import Jobs, Limits, State
 
+pytestmark = pytest.mark.slow
+
 _quiet = node_fixtures.log
 DISK_MB = 24
 CUTS = int(os.environ.get("CARPAL_POWER_CUTS", "12"))

@@ -24,6 +24,8 @@ from carpal.service.jobs import Jobs, Limits, State
 from carpal.service.outbox import Outbox
 from carpal.service.sender import Sender
 
+pytestmark = pytest.mark.slow
+
 OUT_OF_RESOURCES = 0xA700
 
 

@@ -18,6 +18,8 @@ from carpal.service.config import NodeConfig, load
 from carpal.service.jobs import State
 from carpal.service.node import Node
 
+pytestmark = pytest.mark.slow
+
 _quiet = node_fixtures.log
 
 

@@ -18,6 +18,8 @@ from carpal.service.jobs import State
 from carpal.service.node import Node
 from carpal.types import Radiograph
 
+pytestmark = pytest.mark.slow
+
 _quiet = node_fixtures.log
 
 

@@ -20,6 +20,8 @@ from carpal.service import doctor, scu
 from carpal.service.config import NodeConfig, load
 from carpal.service.jobs import Jobs, State
 
+pytestmark = pytest.mark.slow
+
 pacs, config, log = node_fixtures.pacs, node_fixtures.config, node_fixtures.log
 NO_HOST = "a..b"
 """No name server is asked for it."""

@@ -14,6 +14,8 @@ from carpal.baselines.registry import SYSTEMS
 from carpal.cli.parser import build_parser
 from carpal.training import config, recipes
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench() -> Any:

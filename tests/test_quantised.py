@@ -22,6 +22,8 @@ from carpal.inference.engine import open_engine
 from carpal.inference.info import read_info, released_names, sha256_of
 from carpal.types import Radiograph, Sex
 
+pytestmark = pytest.mark.slow
+
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 

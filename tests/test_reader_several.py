@@ -20,6 +20,8 @@ from carpal.trust.site import Check, Line, Site, read_site
 from carpal.types import ModelId, Radiograph, Sex
 from node_kit import changed, read
 
+pytestmark = pytest.mark.slow
+
 reader_config, reader = node_fixtures.reader_config, node_fixtures.reader
 
 

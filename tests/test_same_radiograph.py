@@ -17,6 +17,8 @@ from carpal.imaging.preprocess import preprocess
 from carpal.imaging.read import read_radiograph
 from dicom_kit import DEFLATED, encode, study
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RLE, JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
 IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"

@@ -18,6 +18,8 @@ from carpal.report.source import read_source
 from carpal.types import Assessment, BothSexes, Radiograph, Refusal, Result, Sex
 from dicom_kit import assessment, child_file, errors_of, pydicom, run_tool
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("highdicom")
 
 Results = list[Result]

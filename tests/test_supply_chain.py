@@ -19,6 +19,8 @@ import pytest
 import carpal
 from carpal.errors import MissingSex
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "carpal").rglob("*.py"))
 FORBIDDEN = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}

@@ -13,6 +13,8 @@ import tools
 from carpal.imaging.dicom import decode_dicom
 from dicom_kit import encode, pydicom, study
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 61, 47
 """Odd, so that padding counts."""
 JPEG = "1.2.840.10008.1.2.4."

@@ -15,6 +15,8 @@ from starlette.testclient import TestClient
 from carpal.anatomy import REGIONS
 from carpal.service.studies import Facts, Studies
 
+pytestmark = pytest.mark.slow
+
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]
 NOBODY = "0" * 24

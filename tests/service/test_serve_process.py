@@ -15,6 +15,8 @@ import pytest
 from node_kit import as_bytes, radiograph
 from serve_kit import Served, served
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "6456.jpg"

@@ -24,6 +24,8 @@ from carpal.types import Radiograph, Sex
 from dicom_kit import errors_of
 from node_kit import as_bytes, radiograph
 
+pytestmark = pytest.mark.slow
+
 Settle = Callable[..., dict[str, Any]]
 FORMS = ("pdf", "png", "json", "sr.dcm", "capture.dcm", "gsps.dcm", "pdf.dcm", "fhir.json", "hl7")
 AS_THE_COMMAND = {"sr": "sr.dcm", "capture": "capture.dcm", "gsps": "gsps.dcm", "fhir": "fhir.json", "hl7": "hl7"}

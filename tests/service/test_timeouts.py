@@ -19,6 +19,8 @@ from carpal.service.app import warm_up
 from carpal.service.gate import Gate
 from carpal.service.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 HTML = {"Accept": "text/html"}
 
 
