@@ -37,7 +37,7 @@ from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.inference.pipeline import Job, find_images, read_many
 from carpal.report import as_json
 from carpal.report.lines import ResultLines
-from carpal.service.counters import resident
+from carpal.service.monitoring import resident
 from carpal.types import Assessment, ModelId, Radiograph, Sex
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "6456.jpg"

@@ -64,6 +64,19 @@ def study(pixels: NDArray[Any] | None = None, bits: int = 12, syntax: str = EXPL
     return dataset
 
 
+ENCODERS = {
+    "1.2.840.10008.1.2.5": "pydicom",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",
+}
+"""Named, because pydicom would take GDCM's encoder for RLE, which ends the process."""
+
+
+def compress(dataset: Any, syntax: str) -> None:
+    """Compresses the pixel data where they lie, without loss: RLE, JPEG-LS or JPEG 2000."""
+    dataset.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
+
+
 def encode(dataset: Any) -> bytes:
     """The data set as a file."""
     buffer = BytesIO()

@@ -16,7 +16,7 @@ import bad_files
 from carpal.errors import BackendError, CarpalError, UnreadableImage, UnsuitableImage
 from carpal.imaging.dicom import decode_dicom
 from carpal.types import Sex
-from dicom_kit import DEFLATED, HEIGHT, WIDTH, encode, pydicom, ramp, study
+from dicom_kit import DEFLATED, HEIGHT, WIDTH, compress, encode, pydicom, ramp, study
 
 JPEG_BASELINE, JPEG_2000, RLE = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5"
 PATIENT = "Nobody^Known^To^Us"
@@ -131,7 +131,7 @@ def test_uncompressed_colour_of_half_the_width_is_turned_to_grey() -> None:
 @pytest.mark.parametrize("syntax", [RLE, JPEG_2000])
 def test_lossless_compression_arrives_unchanged(syntax: str) -> None:
     dataset = study()
-    dataset.compress(syntax, generate_instance_uid=False)
+    compress(dataset, syntax)
     np.testing.assert_array_equal(decode(dataset).pixels_HW, ramp())
 
 

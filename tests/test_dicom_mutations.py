@@ -19,7 +19,7 @@ from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
 from carpal.imaging.read import read_radiograph
 from carpal.report.source import read_source
 from carpal.types import Radiograph
-from dicom_kit import CHILD, DEFLATED, encode, pydicom, ramp, study
+from dicom_kit import CHILD, DEFLATED, compress, encode, pydicom, ramp, study
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,7 @@ def whole_files() -> tuple[bytes, ...]:
     files += [encode(study(ramp(255, np.uint8), 8, PhotometricInterpretation="MONOCHROME1")), encode(study(**CHILD))]
     for syntax in COMPRESSED:
         dataset = study()
-        dataset.compress(syntax, generate_instance_uid=False)
+        compress(dataset, syntax)
         files.append(encode(dataset))
     bare = study()
     bare.file_meta.TransferSyntaxUID = IMPLICIT

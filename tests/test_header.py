@@ -10,7 +10,7 @@ import pytest
 
 from carpal.errors import UnsuitableImage
 from carpal.imaging.dicom import decode_dicom
-from dicom_kit import HEIGHT, WIDTH, encode, pydicom, ramp, study
+from dicom_kit import HEIGHT, WIDTH, compress, encode, pydicom, ramp, study
 
 RLE, JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
 CT_IMAGE, CAPTURE, DX_IMAGE = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "7", "1.1"))
@@ -23,7 +23,7 @@ def decode(dataset: Any) -> Any:
 
 def compressed(syntax: str = JPEG_2000, **tags: Any) -> Any:
     dataset = study()
-    dataset.compress(syntax, generate_instance_uid=False)
+    compress(dataset, syntax)
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
     return dataset

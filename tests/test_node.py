@@ -124,7 +124,7 @@ def test_a_pacs_that_is_away_gets_everything_when_it_is_back(tmp_path: Path, pac
     with kit.running(config) as node:
         assert kit.send(node.port, [kit.radiograph(n) for n in range(4)]) == [0] * 4
         assert kit.wait_for(lambda: states(node) == {State.DONE: 4})
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         again = kit.Pacs(pacs.port)
         try:
             assert kit.wait_for(lambda: states(node) == {State.DELIVERED: 4})
@@ -137,7 +137,7 @@ def test_a_pacs_that_refuses_is_asked_again(config: NodeConfig, pacs: kit.Pacs) 
     pacs.status = 0xA700
     with kit.running(config) as node:
         kit.send(node.port, [kit.radiograph(1)])
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         pacs.status = 0
         assert kit.wait_for(lambda: states(node) == {State.DELIVERED: 1})
 

@@ -116,7 +116,7 @@ def test_a_node_whose_clock_jumps_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     pacs.close()
     with kit.running(load(kit.write_config(tmp_path / "node.toml", pacs.port))) as node:
         assert kit.send(node.port, [kit.radiograph(1)]) == [0]
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         wall = time.time
         monkeypatch.setattr(time, "time", lambda: wall() + jump)
         back = kit.Pacs(pacs.port)

@@ -16,8 +16,8 @@ import node_kit as kit
 from carpal.service import doctor
 from carpal.service.audit import Audit
 from carpal.service.config import NodeConfig, load
-from carpal.service.counters import Metrics
 from carpal.service.jobs import Job, Jobs, State
+from carpal.service.monitoring import Metrics
 from carpal.service.node import Node, reading_id
 from carpal.service.scp import split_committed
 from carpal.service.upkeep import prune

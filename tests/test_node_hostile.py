@@ -22,7 +22,7 @@ from pynetdicom.dsutils import encode
 import node_kit as kit
 from carpal.service import logs
 from carpal.service.config import load
-from carpal.service.counters import resident
+from carpal.service.monitoring import resident
 from carpal.service.node import Node
 
 pytestmark = pytest.mark.slow

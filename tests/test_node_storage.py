@@ -19,8 +19,8 @@ from carpal.service import scu
 from carpal.service.audit import Audit, verify
 from carpal.service.clock import Clock
 from carpal.service.config import NodeConfig
-from carpal.service.counters import Metrics
 from carpal.service.jobs import Jobs, Limits, State
+from carpal.service.monitoring import Metrics
 from carpal.service.outbox import Outbox
 from carpal.service.sender import Sender
 

@@ -96,7 +96,7 @@ def test_no_result_goes_where_tls_does_not_come_about(tmp_path: Path, keys: Path
     archive = Archive(keys, name)
     with kit.running(config_of(tmp_path, keys, archive.port, tls)) as node:
         put(node, 1)
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         assert states(node) == {State.DONE: 1}, "it waits"
     archive.close()
     assert archive.came == []

@@ -15,7 +15,7 @@ from PIL import Image
 
 from carpal.imaging.preprocess import preprocess
 from carpal.imaging.read import read_radiograph
-from dicom_kit import DEFLATED, encode, study
+from dicom_kit import DEFLATED, compress, encode, study
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def stored_inverted(**tags: Any) -> bytes:
 
 def compressed(syntax: str) -> bytes:
     dataset = study(grey(), 8)
-    dataset.compress(syntax, generate_instance_uid=False)
+    compress(dataset, syntax)
     return encode(dataset)
 
 

@@ -27,7 +27,7 @@ STATIC = Path(__file__).parents[2] / "src" / "carpal" / "service" / "static"
 
 
 def form_token(page: str) -> str:
-    found = re.search(r'name="form_token" value="([0-9a-f]{64})"', page)
+    found = re.search(r'name="form_token" value="([^"]+)"', page)
     assert found
     return found.group(1)
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
+from carpal.imaging.codestream import checked_jpeg
 from carpal.imaging.exam import exam_of, sex_of
 from carpal.imaging.header import check_kind, notices, number, repair
 from carpal.imaging.limits import MAX_BYTES
@@ -30,6 +31,23 @@ from carpal.optional import need
 from carpal.types import Radiograph
 
 DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
+JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
+JPEG_EXTENDED: Final = "1.2.840.10008.1.2.4.51"
+DECODERS: Final = {
+    JPEG_BASELINE: "pillow",
+    JPEG_EXTENDED: "gdcm",
+    "1.2.840.10008.1.2.4.57": "gdcm",
+    "1.2.840.10008.1.2.4.70": "gdcm",
+    "1.2.840.10008.1.2.4.80": "gdcm",
+    "1.2.840.10008.1.2.4.81": "gdcm",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",
+    "1.2.840.10008.1.2.5": "pydicom",
+}
+"""pydicom's plugin for each compressed transfer syntax: one, so that a file gives the same pixels on every machine.
+
+Of those installed pydicom would take any. pyjpegls never returns from a JPEG-LS that is cut short.
+"""
 
 
 def decode_dicom(data: bytes, name: str) -> Radiograph:
@@ -115,9 +133,12 @@ def _check_codec(dataset: Any, pixels: Any, name: str) -> None:
     """Names the missing codec, rather than letting the decoder fail."""
     syntax = dataset.file_meta.get("TransferSyntaxUID")
     try:
-        available = syntax is not None and pixels.get_decoder(syntax).is_available
+        decoder = None if syntax is None else pixels.get_decoder(syntax)
     except NotImplementedError:
-        available = False
+        decoder = None
+    available = decoder is not None and (
+        DECODERS[syntax] in decoder.available_plugins if syntax in DECODERS else decoder.is_available
+    )
     if not available:
         raise UnreadableImage(
             f"{name}: no codec for its compression ({'unknown' if syntax is None else syntax.name}). "
@@ -126,13 +147,36 @@ def _check_codec(dataset: Any, pixels: Any, name: str) -> None:
 
 
 def _pixels(dataset: Any, pixels: Any, assumed: list[str]) -> NDArray[Any]:
-    values = pixels.pixel_array(dataset, index=0)
+    values = _first_frame(dataset, pixels)
     if values.ndim == 3:
         return to_grey(Image.fromarray(_to_uint8(values, int(dataset.BitsStored))), assumed)
     grey_HW = _smallest_type(voi(modality(values, dataset, assumed), dataset, assumed))
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         grey_HW = grey_HW.max() - grey_HW + grey_HW.min()
     return grey_HW
+
+
+def _first_frame(dataset: Any, pixels: Any) -> NDArray[Any]:
+    """The stored values of frame 0, by the decoder of `DECODERS`."""
+    plugin = DECODERS.get(dataset.file_meta.TransferSyntaxUID, "")
+    if plugin != "gdcm":
+        return np.asarray(pixels.pixel_array(dataset, index=0, decoding_plugin=plugin))
+    from pydicom.encaps import encapsulate, get_frame
+
+    options = pixels.as_pixel_options(dataset)
+    frame = get_frame(
+        dataset.PixelData,
+        0,
+        number_of_frames=options["number_of_frames"],
+        extended_offsets=options.get("extended_offsets"),
+    )
+    frame = checked_jpeg(frame, dataset.Columns, dataset.Rows, dataset.BitsAllocated)
+    # pydicom refuses to give GDCM the extended process with 12 bits, which GDCM 3.2 decodes as DCMTK does, bit for bit.
+    # Which process it is GDCM finds by the JPEG itself, so it may be called baseline.
+    syntax = dataset.file_meta.TransferSyntaxUID
+    decoder = pixels.get_decoder(JPEG_BASELINE if syntax == JPEG_EXTENDED else syntax)
+    one = options | {"number_of_frames": 1, "extended_offsets": None, "transfer_syntax_uid": decoder.UID}
+    return np.asarray(decoder.as_array(encapsulate([frame]), index=0, decoding_plugin="gdcm", **one)[0])
 
 
 def _smallest_type(values_HW: NDArray[Any]) -> NDArray[Any]:

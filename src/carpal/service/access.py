@@ -18,7 +18,7 @@ from carpal.service.studies import Studies
 
 SESSION: Final = "carpal_session"
 FORM: Final = "carpal_form"
-"""Cookies: a session, and the random value that form tokens are bound to."""
+"""Cookies: a session, and a random value of this browser. Form tokens are bound to both."""
 
 READERS: Final = gate.AT_ONCE
 """Requests that may wait for their turn: as many as the gate lets in at the same time."""

@@ -1,8 +1,8 @@
 """Who may ask: tokens with a role, kept as hashes; sessions and form tokens as signatures, so that nothing is stored.
 
-Tokens are 256 random bits, so one SHA-256 is as good as a slow password hash: there is nothing to guess from. A
-session cookie states a token's name, an expiry and an HMAC over both and over the token's hash: removing the token
-ends its sessions.
+Tokens are 256 random bits, so one SHA-256 is as good as a slow password hash: there is nothing to guess from.
+itsdangerous signs what a browser keeps, by HMAC-SHA-256 and with the time: a session by a key derived from its token's
+hash, so that removing the token ends it; a form by one derived from the session that its page was made for.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import os
 import re
 import secrets
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from itsdangerous import BadSignature, TimestampSigner
 
 from carpal.errors import ConfigError
 
@@ -105,34 +106,37 @@ class Tokens:
         matching = [entry for entry in self.entries().values() if hmac.compare_digest(entry.sha256, found)]
         return User(matching[0].name, Role(matching[0].role)) if matching else None
 
-    def session(self, user: User, now: float | None = None) -> str:
-        """The cookie's value for a user who showed a token."""
-        expiry = int((time.time() if now is None else now) + SESSION_SECONDS)
-        return f"{user.name}:{expiry}:{self._sign(user.name, expiry)}"
+    def session(self, user: User) -> str:
+        """The cookie's value for a user who showed a token. Two sessions of one user differ."""
+        return (
+            self._signer("session", self.entries()[user.name].sha256)
+            .sign(f"{user.name}:{secrets.token_urlsafe(16)}")
+            .decode()
+        )
 
-    def user_of_session(self, cookie: str, now: float | None = None) -> User | None:
-        """Whose session this is; None where it is forged, over, or its token was removed."""
-        name, _, rest = cookie.partition(":")
-        expiry, _, signature = rest.partition(":")
-        entry = self.entries().get(name)
-        if entry is None or not expiry.isascii() or not expiry.isdigit() or len(expiry) > 12:
+    def user_of_session(self, cookie: str) -> User | None:
+        """Whose session this is; None where it is forged, older than SESSION_SECONDS, or its token was removed."""
+        entry = self.entries().get(cookie.partition(":")[0])
+        if entry is None or not _signed(self._signer("session", entry.sha256), cookie):
             return None
-        fresh = int(expiry) > (time.time() if now is None else now)
-        right = hmac.compare_digest(signature.encode(), self._sign(name, int(expiry)).encode())
-        return User(name, Role(entry.role)) if fresh and right else None
+        return User(entry.name, Role(entry.role))
 
-    def form_token(self, cookie: str) -> str:
-        """What a form must send back beside this cookie: nobody else's page can know it."""
-        return hmac.new(self._secret, b"form:" + cookie.encode(), "sha256").hexdigest()
+    def form_token(self, cookie: str, session: str) -> str:
+        """What a form must send back: of this browser (`cookie`, random) and of this `session`, "" where there is none.
 
-    def form_token_is(self, sent: str, cookie: str) -> bool:
-        """Whether a form's token belongs to the cookie."""
-        return bool(cookie) and hmac.compare_digest(sent.encode(), self.form_token(cookie).encode())
+        Nobody else's page can know it, and it is worth nothing after signing in or out.
+        """
+        return self._signer("form", cookie, session).sign("form").decode()
 
-    def _sign(self, name: str, expiry: int) -> str:
-        entry = self.entries().get(name)
-        message = f"session:{name}:{expiry}:{entry.sha256 if entry else ''}"
-        return hmac.new(self._secret, message.encode(), "sha256").hexdigest()
+    def form_token_is(self, sent: str, cookie: str, session: str) -> bool:
+        """Whether a form's token belongs to the cookie and the session, and is not older than SESSION_SECONDS."""
+        return bool(cookie) and _signed(self._signer("form", cookie, session), sent)
+
+    def _signer(self, *purpose: str) -> TimestampSigner:
+        """Signs for one purpose: a signature is worth nothing for another. JSON, so that no two purposes read alike."""
+        return TimestampSigner(
+            self._secret, salt=json.dumps(purpose), key_derivation="hmac", digest_method=hashlib.sha256
+        )
 
     def _write(self, entries: list[Entry]) -> None:
         text = json.dumps([asdict(entry) for entry in entries], indent=2) + "\n"
@@ -140,6 +144,14 @@ class Tokens:
         with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(partial, self._path)
+
+
+def _signed(signer: TimestampSigner, value: str) -> bool:
+    try:
+        signer.unsign(value, max_age=SESSION_SECONDS)
+    except BadSignature:  # SignatureExpired is one
+        return False
+    return True
 
 
 def _hash(token: str) -> str:

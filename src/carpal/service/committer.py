@@ -15,8 +15,8 @@ from carpal.service import logs, scu
 from carpal.service.audit import Audit
 from carpal.service.commitments import Commitments, Reported
 from carpal.service.config import NodeConfig, Peer
-from carpal.service.counters import Metrics
 from carpal.service.jobs import Jobs
+from carpal.service.monitoring import Metrics
 from carpal.service.outbox import Delivery, Outbox
 
 MOST: Final = 100

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter, OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import urlsplit
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics
 
 from carpal.service.api import Problem, problem_of
 from carpal.service.settings import Settings
@@ -25,6 +27,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("carpal.service")
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # else one more line for each counter: when it began
 
 SAFE: Final = ("GET", "HEAD", "OPTIONS")
 HEADERS: Final = {
@@ -61,12 +65,15 @@ class Bucket:
 
 
 class Gate:
-    """Wraps the application. `requests` counts by (method, route, status), `seconds` sums by route."""
+    """Wraps the application. `numbers` holds what the page of /metrics says of the requests."""
 
     def __init__(self, app: App, settings: Settings) -> None:
         self.app, self.settings = app, settings
-        self.requests: Counter[tuple[str, str, int]] = Counter()
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.numbers = CollectorRegistry()
+        labels = "method", "route", "status"
+        self._requests = Counter("carpal_requests", "Requests answered.", labels, registry=self.numbers)
+        self._seconds = Counter("carpal_request_seconds", "Seconds until they were.", ("route",), registry=self.numbers)
+        self.jobs = Gauge("carpal_jobs", "Jobs now, by state.", ("state",), registry=self.numbers)
         self._active = 0
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
@@ -158,8 +165,8 @@ class Gate:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         route = str(getattr(scope.get("route"), "path", "other"))
         method = scope["method"] if scope["method"] in (*SAFE, "POST", "PUT", "PATCH", "DELETE") else "other"
-        self.requests[method, route, status] += 1
-        self.seconds[route] += seconds
+        self._requests.labels(method, route, status).inc()
+        self._seconds.labels(route).inc(seconds)
         if not self.settings.quiet:
             log.info("%s %s %d %.0f ms", method, route, status, seconds * 1000)
 

@@ -24,11 +24,10 @@ from carpal.service import logs
 from carpal.service.audit import Audit, verify
 from carpal.service.committer import Committer
 from carpal.service.config import NodeConfig
-from carpal.service.counters import Metrics, resident
 from carpal.service.dicomweb import Puller
 from carpal.service.folder import Watcher
-from carpal.service.health import HealthServer
 from carpal.service.jobs import Jobs, State
+from carpal.service.monitoring import HealthServer, Metrics, resident
 from carpal.service.outbox import Outbox
 from carpal.service.reader import Reader, Reads
 from carpal.service.scp import Receiver
@@ -152,19 +151,19 @@ class Node:
         problems += [] if waiting < self.config.limits.max_waiting else ["the queue is full"]
         return {"ok": not problems, "problems": problems, "jobs": dict(counts), "deliveries": deliveries}
 
-    def gauges(self) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
+    def gauges(self) -> dict[str, dict[str, float]]:
         """What /metrics measures at this moment."""
         outbox = Outbox(self.jobs).counts()
-        memory = {"node": resident()}
+        memory: dict[str, float] = {"node": resident()}
         memory |= {
             f"reader-{n}": resident(r.pid) for n, r in enumerate(self.readers) if isinstance(r, Reader) and r.pid
         }
         return {
-            "carpal_jobs": {(("state", str(state)),): n for state, n in self.jobs.counts().items()},
-            "carpal_deliveries": {(("state", state),): n for state, n in outbox.items()},
-            "carpal_disk_free_bytes": {(): self.jobs.spool.free()},
-            "carpal_memory_bytes": {(("process", name),): size for name, size in memory.items()},
-            "carpal_associations": {(): self.receiver.open_associations()},
+            "carpal_jobs": {str(state): n for state, n in self.jobs.counts().items()},
+            "carpal_deliveries": dict(outbox),
+            "carpal_disk_free_bytes": {"": self.jobs.spool.free()},
+            "carpal_memory_bytes": memory,
+            "carpal_associations": {"": self.receiver.open_associations()},
         }
 
 

@@ -50,8 +50,9 @@ FORM_BYTES: Final = 16 * 1024
 
 
 def checked_form(request: Request, form_token: Annotated[str, Form()] = "") -> None:
-    """A form that changes something must carry the token that its page was given. Raises Problem."""
-    if not desk_of(request).tokens.form_token_is(form_token, request.cookies.get(FORM, "")):
+    """A form that changes something must carry the token that its page was given in this session. Raises Problem."""
+    form, session = (request.cookies.get(name, "") for name in (FORM, SESSION))
+    if not desk_of(request).tokens.form_token_is(form_token, form, session):
         raise Problem(403, "The form is too old, or from elsewhere. Load the page again and repeat", "bad-form")
 
 
@@ -108,7 +109,7 @@ def page(request: Request, template: str, status: int = 200, **values: Any) -> H
         .render(
             language=language,
             languages=LANGUAGES,
-            form_token=desk.tokens.form_token(cookie),
+            form_token=desk.tokens.form_token(cookie, request.cookies.get(SESSION, "")),
             user=user,
             signed_in=SESSION in request.cookies and user is not None,
             path=request.url.path,

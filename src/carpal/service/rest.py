@@ -9,11 +9,12 @@ from typing import Annotated, Final
 import anyio
 from fastapi import APIRouter, Depends, File, Form, Query, Request, Response, UploadFile
 from fastapi.responses import PlainTextResponse
+from prometheus_client import generate_latest
 
 import carpal
 from carpal.errors import CarpalError
 from carpal.report import as_json
-from carpal.service import agreement, decide, metrics, reports
+from carpal.service import agreement, decide, reports
 from carpal.service.access import Administrator, Asking, Desk, Desked, OneStudy, OpenStudy, may_see
 from carpal.service.api import (
     SEX,
@@ -37,6 +38,8 @@ from carpal.service.api import (
     job_out,
 )
 from carpal.service.auth import User
+from carpal.service.gate import Gate
+from carpal.service.jobs import State
 from carpal.service.readings import Reading, Study
 from carpal.service.studies import Facts
 
@@ -52,7 +55,12 @@ FormFacts = Annotated[Facts, Depends(facts_of)]
 @public.get("/health")
 def health(desk: Desked) -> HealthOut:
     """Whether the service reads radiographs; 503 where it does not."""
-    return metrics.health(desk)
+    counts, free = desk.studies.jobs.counts(), desk.studies.jobs.spool.free()
+    if not desk.studies.working:
+        raise Problem(503, "Radiographs are not being read: the worker has ended. Restart the service", "unhealthy")
+    if free <= 0:
+        raise Problem(503, "The disk of the data folder is full. Free some of it", "unhealthy")
+    return HealthOut(waiting=counts[State.QUEUED] + counts[State.LEASED], free_bytes=free)
 
 
 @public.get("/version")
@@ -66,7 +74,10 @@ def version(desk: Desked) -> VersionOut:
 @router.get("/metrics", response_class=PlainTextResponse)
 def counters(request: Request, desk: Desked, user: Administrator) -> PlainTextResponse:
     """Counters in the text format of Prometheus."""
-    return PlainTextResponse(metrics.text(desk, request.app.state.gate), media_type=metrics.MEDIA_TYPE)
+    gate: Gate = request.app.state.gate
+    for state, count in desk.studies.jobs.counts().items():
+        gate.jobs.labels(str(state)).set(count)
+    return PlainTextResponse(generate_latest(gate.numbers), media_type="text/plain; version=0.0.4")
 
 
 @router.post("/assess", responses=errors_of(504), response_model_exclude_unset=True)

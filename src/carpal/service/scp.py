@@ -46,10 +46,10 @@ from carpal.service import logs
 from carpal.service.audit import Audit
 from carpal.service.committer import Committer
 from carpal.service.config import NodeConfig
-from carpal.service.counters import Metrics
 from carpal.service.door import MAX_PDU, Gate, GateLimits, GuardedHandler, check_message
 from carpal.service.jobs import Job, Jobs, State
 from carpal.service.landing import LandingFile
+from carpal.service.monitoring import Metrics
 from carpal.service.outbox import Outbox
 from carpal.service.tls import server_context
 

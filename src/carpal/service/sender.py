@@ -11,8 +11,8 @@ from carpal.service import dicomweb, logs, scu
 from carpal.service.audit import Audit
 from carpal.service.committer import Committer
 from carpal.service.config import NodeConfig
-from carpal.service.counters import Metrics
 from carpal.service.jobs import Jobs
+from carpal.service.monitoring import Metrics
 from carpal.service.outbox import Delivery, Outbox
 from carpal.service.scp import split_committed
 

@@ -11,8 +11,8 @@ from carpal.errors import CarpalError, OutOfResources, ReaderDied
 from carpal.service import logs
 from carpal.service.audit import Audit
 from carpal.service.config import NodeConfig
-from carpal.service.counters import Metrics
 from carpal.service.jobs import Job, Jobs
+from carpal.service.monitoring import Metrics
 from carpal.service.reader import Answer, Outcome, Reads
 
 IDLE_SECONDS = 0.5
