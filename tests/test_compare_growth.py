@@ -21,10 +21,9 @@ from carpal.report import as_json, forms, overlay, text
 from carpal.report.child import Child
 from carpal.report.findings import together
 from carpal.report.language import words_of
-from carpal.report.source import read_source
 from carpal.report.summary import summarise
 from carpal.types import Assessment, BothSexes, Growth, Sex
-from dicom_kit import assessment, child_file
+from dicom_kit import assessment, child_file, header_of
 
 HEADER = "sex,age_months,mean_months,sd_months\n"
 ROWS = "male,60,60,10\nmale,180,180,10\nfemale,60,50,10\nfemale,180,170,10\n"
@@ -141,7 +140,7 @@ FILE = child_file()
 @pytest.mark.parametrize("kind", ["sr", "fhir", "hl7", "gsps", "capture", "pdf"])
 def test_every_form_names_the_second_reference_and_not_the_first(kind: str, ours: Path) -> None:
     pytest.importorskip("highdicom")
-    source, table = read_source(FILE), find_reference(str(ours))
+    source, table = header_of(FILE), find_reference(str(ours))
     hands = [cut_out(read_radiograph(FILE), one(ours))]
     content = forms.make_all([kind], [one(ours)], source, hands, None, table)[kind].content
     if kind == "pdf":
@@ -154,7 +153,7 @@ def test_every_form_names_the_second_reference_and_not_the_first(kind: str, ours
 
 
 def test_another_reference_makes_another_object_and_the_default_the_same_as_ever(ours: Path) -> None:
-    source = read_source(FILE)
+    source = header_of(FILE)
     usual = compared(girl(), source.exam.age_months, reference())
 
     def uid(result: Any) -> str | None:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 import tools
-from carpal.imaging.dicom import decode_dicom
+from carpal.imaging.dicom import DicomFile
 from dicom_kit import encode, pydicom, study
 
 HEIGHT, WIDTH = 61, 47
@@ -65,7 +65,7 @@ def test_what_dcmtk_encodes_without_loss_arrives_bit_for_bit(tmp_path: Path, com
     values_HW = pixels(bits, signed)
     data = by_dcmtk(tmp_path, command, values_HW, bits)
     check_syntax(data, LOSSLESS[command], tmp_path)
-    radiograph = decode_dicom(data, command)
+    radiograph = DicomFile(data, command).decode()
     np.testing.assert_array_equal(radiograph.pixels_HW, values_HW)
     assert radiograph.warnings == ()
 
@@ -77,7 +77,7 @@ def test_what_pydicom_encodes_without_loss_arrives_bit_for_bit(syntax: str, kind
     values_HW = pixels(bits, signed)
     dataset = study(values_HW, bits)
     dataset.compress(syntax, generate_instance_uid=False)
-    np.testing.assert_array_equal(decode_dicom(encode(dataset), syntax).pixels_HW, values_HW)
+    np.testing.assert_array_equal(DicomFile(encode(dataset), syntax).decode().pixels_HW, values_HW)
 
 
 @pytest.mark.parametrize("bits", [8, 12])
@@ -87,7 +87,9 @@ def test_lossy_jpeg_arrives_within_three_grey_values(tmp_path: Path, command: st
     values_HW = pixels(bits)
     data = by_dcmtk(tmp_path, command, values_HW, bits)
     check_syntax(data, LOSSY[command], tmp_path)
-    difference_HW = np.abs(decode_dicom(data, command).pixels_HW.astype(int) - values_HW)
+    difference_HW = np.abs(DicomFile(data, command).decode().pixels_HW.astype(int) - values_HW)
     assert difference_HW.max() <= 3, f"max {difference_HW.max()}, mean {difference_HW.mean():.2f}"
     extended = by_dcmtk(tmp_path, "dcmcjpeg +q 98 +ee", values_HW, bits)
-    np.testing.assert_array_equal(decode_dicom(data, command).pixels_HW, decode_dicom(extended, "x").pixels_HW)
+    np.testing.assert_array_equal(
+        DicomFile(data, command).decode().pixels_HW, DicomFile(extended, "x").decode().pixels_HW
+    )

@@ -6,6 +6,7 @@ Ages are months everywhere.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -49,11 +50,61 @@ class Exam:
 
 
 @dataclass(frozen=True)
+class Header:
+    """What a DICOM file states of patient, study and image, parsed once and made fit for objects that refer to it.
+
+    `dataset` is a pydicom data set without pixels that nobody changes: `copy` gives one to build on. `sha256` is the
+    file's. `date` and `time` (DICOM's DA and TM) are the acquisition's, else the content's, the series' or the study's.
+    `frame` is the one that was read, where references need its number: the first of a multi-frame image. `assumed`
+    lists what was wrong in the file, without its values.
+    """
+
+    dataset: Any = field(repr=False, compare=False)
+    sha256: str
+    date: str
+    time: str
+    exam: Exam = field(default_factory=Exam, repr=False)
+    frame: int | None = None
+    assumed: tuple[str, ...] = ()
+
+    @property
+    def sop_instance_uid(self) -> str:
+        return str(self.dataset.SOPInstanceUID)
+
+    @property
+    def sop_class_uid(self) -> str:
+        return str(self.dataset.SOPClassUID)
+
+    @property
+    def study_uid(self) -> str:
+        return str(self.dataset.StudyInstanceUID)
+
+    @property
+    def series_uid(self) -> str:
+        return str(self.dataset.SeriesInstanceUID)
+
+    @property
+    def laterality(self) -> str:
+        """Laterality (0020,0060) for objects of the same hand: L, R or, unknown, empty."""
+        return "" if self.exam.side is None else str(self.exam.side)[0].upper()
+
+    def copy(self) -> Any:
+        """The data set for a writer to build on."""
+        return deepcopy(self.dataset)
+
+    def text(self, keyword: str) -> str:
+        """A value as text, "" where it is absent or empty."""
+        found = self.dataset.get(keyword)
+        return "" if found is None else str(found)
+
+
+@dataclass(frozen=True)
 class Radiograph:
     """A decoded radiograph: grey, one frame, as stored (no normalisation yet, but MONOCHROME1 already inverted).
 
     pixels_HW is uint8, uint16 or float32. `sex` is what the file itself states (DICOM), `warnings` what the reader
-    had to assume; `exam` is None for a file that is not DICOM.
+    had to assume; `exam` and `header` are None for a file that is not DICOM. Reports take the patient from `header`,
+    never from the file again.
     """
 
     pixels_HW: NDArray[Any]
@@ -61,6 +112,7 @@ class Radiograph:
     sex: Sex | None = None
     warnings: tuple[str, ...] = ()
     exam: Exam | None = None
+    header: Header | None = None
 
     def __post_init__(self) -> None:
         assert self.pixels_HW.ndim == 2, f"a radiograph is H x W, got shape {self.pixels_HW.shape}"

@@ -69,21 +69,23 @@ def _assess_one(
     unknown: bool,
 ) -> list[tuple[dict[str, Any], str | None]]:
     """The JSON entry and the line of each hand in an image; the line is None where an error was printed instead."""
-    from carpal.imaging.read import read_radiograph
+    from carpal.imaging.read import open_image
     from carpal.inference.assess import choose_sex
     from carpal.inference.hands import read_hands
     from carpal.report import as_json
 
-    sex = stated
+    sex, header = stated, None
     try:
-        radiograph = read_radiograph(image)
+        file = open_image(image)
+        header = file.header
+        radiograph = file.decode()
         sex = stated or radiograph.sex
         read = read_hands(radiograph, None if unknown else choose_sex(radiograph, stated), engine)
         results = [finish(result, radiograph.age_months) for result in read]
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if reports is not None:
-            reports.write_refusal(image, error, engine.model, sex)
+            reports.write_refusal(image, header, error, engine.model, sex)
         return [(as_json.refused_entry(image, sex, error, engine.model), None)]
     for number, result in enumerate(results):
         picture = overlay if len(results) == 1 or overlay is None else _numbered(overlay, number)
@@ -134,12 +136,15 @@ def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | No
     """Where each image's picture goes: FILE.png for one; FILE-<stem>.png for several, numbered where stems repeat."""
     if overlay is None or len(images) == 1:
         return [overlay] * len(images)
+    from carpal.imaging.remote import file_name
+
     paths: list[Path | None] = []
     for image in images:
-        path, number = overlay.with_name(f"{overlay.stem}-{Path(image).stem}{overlay.suffix}"), 1
+        stem, number = Path(file_name(image)).stem, 1
+        path = overlay.with_name(f"{overlay.stem}-{stem}{overlay.suffix}")
         while path in paths:
             number += 1
-            path = overlay.with_name(f"{overlay.stem}-{Path(image).stem}-{number}{overlay.suffix}")
+            path = overlay.with_name(f"{overlay.stem}-{stem}-{number}{overlay.suffix}")
         paths.append(path)
     return paths
 

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import carpal
 from carpal.errors import CarpalError, MissingSex
 from carpal.report.codes import ADVANCED, DELAYED, Code
-from carpal.types import Assessment, Box, Interval, ModelId, Refusal, Result, Sex, Side
-
-if TYPE_CHECKING:
-    from carpal.report.source import Source
+from carpal.types import Assessment, Box, Header, Interval, ModelId, Refusal, Result, Sex, Side
 
 NOTICE: Final = "Research only, not a medical device"
 
@@ -69,6 +66,8 @@ class Findings:
     site: str | None = None
     part: str | None = None
     """ "left", "right", "top" or "bottom" of the picture for one of two hands in it; not which hand it is."""
+    revision: str | None = None
+    """A hash of what people changed in the reading, such as regions put right by hand; it enters every UID."""
     readings: tuple[Findings, ...] = ()
     """All readings of a radiograph that has several: of two hands, for both sexes. It has no age of its own then."""
 
@@ -125,11 +124,11 @@ class Findings:
         """Whether the picture holds two hands, so that the file's side is that of neither."""
         return self.part is not None or any(reading.part is not None for reading in self.readings)
 
-    def side(self, source: Source) -> Side | None:
+    def side(self, source: Header) -> Side | None:
         """Which hand it is, as the file states it."""
         return None if self.has_parts else source.exam.side
 
-    def laterality(self, source: Source) -> str:
+    def laterality(self, source: Header) -> str:
         """Laterality (0020,0060) for objects that show the hand: L, R or, unknown, empty."""
         return "" if self.has_parts else source.laterality
 
@@ -147,7 +146,7 @@ class Findings:
         return [(reading, region) for (_, region), reading in found.items()]
 
 
-def findings(assessment: Assessment, source: Source) -> Findings:
+def findings(assessment: Assessment, source: Header) -> Findings:
     """An assessment's findings, with its z-score, or one by the default reference where nobody compared it and the file
     states the chronological age."""
     interval = assessment.interval
@@ -184,7 +183,7 @@ def each(results: Sequence[Result]) -> list[Assessment]:
     return flat
 
 
-def together(results: Sequence[Result], source: Source) -> Findings:
+def together(results: Sequence[Result], source: Header) -> Findings:
     """The findings of all results of one radiograph: of the only one itself, of several a whole that holds each."""
     readings = tuple(findings(assessment, source) for assessment in each(results))
     first, sexes = readings[0], {reading.sex for reading in readings}

@@ -29,7 +29,6 @@ from carpal.inference.engine import Engine
 from carpal.inference.hands import read_hands
 from carpal.report.child import Child, Earlier
 from carpal.service.jobs import Job, Jobs, Limits, State
-from carpal.service.patient import patient_of
 from carpal.service.readings import Correction, Decision, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, renamed, to_plain
 from carpal.service.turns import Turns
@@ -117,17 +116,18 @@ class Studies:
         """
         with self.jobs.spool.copied(content) as path:
             radiograph = read_radiograph(path, NAME)
-            study = self._study(radiograph, path, file, facts, owner)
+            study = self._study(radiograph, file, facts, owner)
             self.jobs.spool.move(path, self.path(study))
         self._remember(study.id, radiograph)
         self.readings.add(study)
         return self.queue(study) if study.sex else study
 
     @staticmethod
-    def _study(radiograph: Radiograph, path: Path, file: str, facts: Facts, owner: str) -> Study:
+    def _study(radiograph: Radiograph, file: str, facts: Facts, owner: str) -> Study:
         """What is known of the child: what came with the upload, else what the file states."""
-        name, identifier = patient_of(path)
-        own, exam = Child.of(radiograph), radiograph.exam
+        own, exam, header = Child.of(radiograph), radiograph.exam, radiograph.header
+        name, identifier = ("", "") if header is None else (header.text("PatientName"), header.text("PatientID"))
+        name = ", ".join(part for part in name.partition("=")[0].split("^") if part)  # "Doe^Jane" -> "Doe, Jane"
         return Study(
             id=new_id(),
             created=now(),
