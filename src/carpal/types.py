@@ -184,7 +184,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Growth:
+class Score:
     """How a bone age lies among children of the same sex and chronological age, by the reference that is named.
 
     `mean` and `sd` of their bone ages are months, `z` is in SD from that mean; all three are None where the reference
@@ -198,6 +198,14 @@ class Growth:
     sd: float | None = None
     z: float | None = None
     note: str = ""
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """Mean, SD and z, of a score that has them: what `Findings.score` and `Summary.score` hold always has."""
+        assert self.mean is not None
+        assert self.sd is not None
+        assert self.z is not None
+        return self.mean, self.sd, self.z
 
 
 @dataclass(frozen=True)
@@ -232,8 +240,8 @@ class Assessment:
     site: str | None = None
     side_in_image: str | None = None
     """ "left", "right", "top" or "bottom" for one of two hands in a frame, as one looks at it; not which hand it is."""
-    growth: Growth | None = None
-    """None where the chronological age is not known, or nobody compared (`growth.compare.compared`)."""
+    growth: Score | None = None
+    """None where the chronological age is not known, or nobody judged the reading (`inference.assess.judge`)."""
 
     def __post_init__(self) -> None:
         if (self.months is None) != (self.refused is not None):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -47,7 +48,7 @@ class Reports:
     reference: Reference | None = None
     failed: bool = False
 
-    def write(self, image: str, radiograph: Radiograph, results: list[Result]) -> None:
+    def write(self, image: str, radiograph: Radiograph, results: Sequence[Result]) -> None:
         """Writes the forms of one radiograph. What is not DICOM gets a PDF only, and an error where more was asked."""
         from carpal.inference.hands import cut_out
         from carpal.report import forms, write_atomically

@@ -143,7 +143,7 @@ def _device(found: Findings) -> Resource:
 
 
 def _bone_age(found: Findings, whole: Findings, source: Header, urls: dict[str, str]) -> Resource:
-    maturation = found.score.maturation if found.score else None
+    maturation = found.maturation
     observation = _observation(found.months, codes.HANDS[found.side(source)], source, urls)
     label = [whole.label(found)] if found is not whole else []
     observation |= {
@@ -205,14 +205,14 @@ def _components(found: Findings) -> list[Resource]:
         name = f"{round(100 * found.interval.coverage)} % prediction interval"
         components.append({"code": {"text": name}, "valueRange": {"low": low, "high": high}})
     if found.score is not None:
-        score = found.score
+        mean, sd, z = found.score.numbers
         for code, value, unit in (
-            (codes.Z_SCORE, score.z, codes.NO_UNITS),
-            (codes.POPULATION_MEAN, score.mean, codes.MONTH),
-            (codes.POPULATION_SD, score.sd, codes.MONTH),
+            (codes.Z_SCORE, z, codes.NO_UNITS),
+            (codes.POPULATION_MEAN, mean, codes.MONTH),
+            (codes.POPULATION_SD, sd, codes.MONTH),
         ):
             components.append({"code": _concept(code), "valueQuantity": _quantity(value, unit)})
-        components.append({"code": _concept(codes.CITATION), "valueString": score.citation})
+        components.append({"code": _concept(codes.CITATION), "valueString": found.score.citation})
     return components
 
 

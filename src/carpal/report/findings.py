@@ -12,8 +12,9 @@ from typing import Final
 
 import carpal
 from carpal.errors import CarpalError, MissingSex
+from carpal.growth.reference import classify, reference, score
 from carpal.report.codes import ADVANCED, DELAYED, Code
-from carpal.types import Assessment, Box, Header, Interval, ModelId, Refusal, Result, Sex, Side
+from carpal.types import Assessment, Box, Header, Interval, ModelId, Refusal, Result, Score, Sex, Side
 
 NOTICE: Final = "Research only, not a medical device"
 
@@ -25,25 +26,6 @@ class Finding:
     name: str
     box: Box
     months: float
-
-
-@dataclass(frozen=True)
-class Score:
-    """How the bone age lies among children of the chronological age: mean and SD in months, and whose table it is."""
-
-    z: float
-    mean: float
-    sd: float
-    chronological_months: float
-    reference: str
-    citation: str
-
-    @property
-    def maturation(self) -> Code | None:
-        """Delayed or advanced as `growth` calls it, otherwise None."""
-        from carpal.growth.reference import classify
-
-        return {"delayed": DELAYED, "advanced": ADVANCED}.get(classify(self.z))
 
 
 @dataclass(frozen=True)
@@ -70,6 +52,13 @@ class Findings:
     """A hash of what people changed in the reading, such as regions put right by hand; it enters every UID."""
     readings: tuple[Findings, ...] = ()
     """All readings of a radiograph that has several: of two hands, for both sexes. It has no age of its own then."""
+
+    @property
+    def maturation(self) -> Code | None:
+        """Delayed or advanced, as `growth.reference.classify` calls it; otherwise None."""
+        if self.score is None or self.score.z is None:
+            return None
+        return {"delayed": DELAYED, "advanced": ADVANCED}.get(classify(self.score.z))
 
     @property
     def algorithm(self) -> str:
@@ -106,7 +95,7 @@ class Findings:
             return f"No bone age: {self.refusal.message}"
         sentence = f"Bone age {self.months:.1f} months ({self.sex})"
         sentence += _span(self.interval)
-        if self.score is not None:
+        if self.score is not None and self.score.z is not None:
             sentence += f", z-score {self.score.z:+.2f} ({self.score.reference})"
         return sentence + self._calibrated
 
@@ -147,8 +136,8 @@ class Findings:
 
 
 def findings(assessment: Assessment, source: Header) -> Findings:
-    """An assessment's findings, with its z-score, or one by the default reference where nobody compared it and the file
-    states the chronological age."""
+    """An assessment's findings, with the z-score that it was judged by, or one by the default reference where nobody
+    judged it and the file states the chronological age."""
     interval = assessment.interval
     months = None if assessment.months is None else round(assessment.months, 1)
     score, apart, missing = _score(assessment, source.exam.age_months)
@@ -211,24 +200,22 @@ def was_attempted(found: Findings) -> bool:
 
 
 def _score(assessment: Assessment, age: float | None) -> tuple[Score | None, str | None, tuple[str, ...]]:
-    """The z-score of the assessment's own comparison, else by the default reference at the `age` that the file states.
-
-    With it what sets it apart from the latter, and a warning outside the table.
+    """The comparison that the reading was judged by, or where nobody judged it one by the default reference at the
+    `age` that the file states. With it what sets it apart from the latter, and a warning outside the table.
     """
     if assessment.months is None or (assessment.growth is None and age is None):
         return None, None, ()
-    from carpal.growth.compare import compare
-    from carpal.growth.reference import reference
-
-    usual = None if age is None else compare(assessment.sex, assessment.months, age, reference())
-    growth = assessment.growth or usual
-    assert growth is not None
-    apart = None if growth == usual else str((growth.reference, growth.citation, growth.chronological_months))
-    if growth.z is None or growth.mean is None or growth.sd is None:
+    usual = reference()
+    growth = assessment.growth
+    if growth is None:
+        assert age is not None
+        growth = score(assessment.sex, assessment.months, age, usual)
+    at_usual = (usual.name, usual.citation, None if age is None else round(age, 1))
+    basis = (growth.reference, growth.citation, growth.chronological_months)
+    apart = None if basis == at_usual else str(basis)
+    if growth.z is None:
         return None, apart, (growth.note,)
-    apart = apart and f"{apart} {growth.mean} {growth.sd}"
-    age = growth.chronological_months
-    return Score(growth.z, growth.mean, growth.sd, age, growth.reference, growth.citation), apart, ()
+    return growth, apart and f"{apart} {growth.mean} {growth.sd}", ()
 
 
 def _months(found: Findings) -> str:

@@ -17,8 +17,8 @@ from carpal.imaging.exam import from_parts
 from carpal.optional import need
 from carpal.report import codes
 from carpal.report.dicom_common import coded, derive, equipment, identity, to_bytes
-from carpal.report.findings import Finding, Findings, Score, was_attempted
-from carpal.types import Header
+from carpal.report.findings import Finding, Findings, was_attempted
+from carpal.types import Header, Score
 
 
 def write(found: Findings, source: Header, uid_root: str | None = None) -> bytes:
@@ -138,11 +138,12 @@ def _statistics(score: Score) -> Any:
     """TID 311: the reference's mean and SD, the z-score, and whose table it is."""
     from highdicom.sr import MeasurementStatisticalProperties, RelationshipTypeValues, TextContentItem
 
+    mean, sd, z = score.numbers
     properties = MeasurementStatisticalProperties(
         values=[
-            _property(codes.POPULATION_MEAN, score.mean, codes.MONTH),
-            _property(codes.POPULATION_SD, score.sd, codes.MONTH),
-            _property(codes.Z_SCORE, score.z, codes.NO_UNITS),
+            _property(codes.POPULATION_MEAN, mean, codes.MONTH),
+            _property(codes.POPULATION_SD, sd, codes.MONTH),
+            _property(codes.Z_SCORE, z, codes.NO_UNITS),
         ],
         description=f"{score.reference}, chronological age {score.chronological_months:.1f} months",
         authority=score.reference,

@@ -15,12 +15,11 @@ from typing import Any, Final
 import numpy as np
 
 from carpal.errors import CarpalError, InputError, UnreadableImage, UnsuitableImage
-from carpal.growth.compare import compared
 from carpal.growth.reference import find_reference
 from carpal.imaging.exam import is_uid
 from carpal.imaging.header import text, value
 from carpal.imaging.read import DICOM_MAGIC, ImageFile, open_image
-from carpal.inference.assess import choose_sex
+from carpal.inference.assess import Facts, choose_sex
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.hands import cut_out, read_hands
 from carpal.optional import need
@@ -28,7 +27,7 @@ from carpal.report import as_json
 from carpal.service.config import Route
 from carpal.service.reader import Answer, Outcome
 from carpal.service.routing import TAGS, fits
-from carpal.trust.site import calibrated, read_site
+from carpal.trust.site import read_site
 from carpal.types import Radiograph
 
 MAX_INFLATED: Final = 64 * 2**20
@@ -84,8 +83,7 @@ class Reading:
         assert header is not None
         may_be_unknown = self.settings["unknown_sex"] == "both"
         sex = radiograph.sex if may_be_unknown else choose_sex(radiograph, None)
-        read = [calibrated(result, self.site) for result in read_hands(radiograph, sex, self.engine)]
-        results = [compared(result, radiograph.age_months, self.table) for result in read]
+        results = read_hands(radiograph, sex, self.engine, Facts(radiograph.age_months, self.site, self.table))
         hands = [cut_out(radiograph, result) for result in results]
         kinds, uid_root = self.settings["objects"], self.settings["uid_root"]
         made = forms.make_all(kinds, results, header, hands, uid_root, self.table)
