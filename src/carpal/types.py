@@ -56,7 +56,8 @@ class Header:
     `dataset` is a pydicom data set without pixels that nobody changes: `copy` gives one to build on. `sha256` is the
     file's. `date` and `time` (DICOM's DA and TM) are the acquisition's, else the content's, the series' or the study's.
     `frame` is the one that was read, where references need its number: the first of a multi-frame image. `assumed`
-    lists what was wrong in the file, without its values.
+    lists what was wrong in the file, without its values. `unfit` is the keyword of a UID that nothing can carry: no
+    object may refer to the file; "" for all others.
     """
 
     dataset: Any = field(repr=False, compare=False)
@@ -66,6 +67,7 @@ class Header:
     exam: Exam = field(default_factory=Exam, repr=False)
     frame: int | None = None
     assumed: tuple[str, ...] = ()
+    unfit: str = ""
 
     @property
     def sop_instance_uid(self) -> str:
@@ -93,9 +95,11 @@ class Header:
         return deepcopy(self.dataset)
 
     def text(self, keyword: str) -> str:
-        """A value as text, "" where it is absent or empty."""
+        """A value as the file states it, several with a backslash between them; "" where it is absent or empty."""
         found = self.dataset.get(keyword)
-        return "" if found is None else str(found)
+        if found is None or isinstance(found, str):
+            return found or ""
+        return "\\".join(map(str, found)) if type(found).__name__ == "MultiValue" else str(found)
 
 
 @dataclass(frozen=True)

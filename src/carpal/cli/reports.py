@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from carpal.errors import CarpalError, ConfigError
+from carpal.errors import BadIdentity, CarpalError, ConfigError
 
 if TYPE_CHECKING:
     from carpal.growth.reference import Reference
@@ -58,14 +58,14 @@ class Reports:
         if "pdf" in self.kinds and any(map(has_age, results)):
             write_atomically(self._path(image, ".pdf"), forms.page(hands, self.reference))
         if header is not None:
-            self._save(image, forms.make_all(self.kinds, results, header, hands, self.uid_root, self.reference))
+            try:
+                made = forms.make_all(self.kinds, results, header, hands, self.uid_root, self.reference)
+            except BadIdentity as error:
+                self._say(f"{image}: {error}")
+            else:
+                self._save(image, made)
         elif self.kinds != ("pdf",):
-            self.failed = True
-            print(
-                f"carpal: error: {image}: not a DICOM file, and the reports refer to one. Give the radiograph as DICOM",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._say(f"{image}: not a DICOM file, and the reports refer to one. Give the radiograph as DICOM")
 
     def write_refusal(
         self, image: str, header: Header | None, error: CarpalError, model: ModelId, sex: Sex | None
@@ -74,8 +74,19 @@ class Reports:
         from carpal.report import forms
         from carpal.report.findings import refused
 
-        if header is not None:
-            self._save(image, forms.make(self.kinds, refused(error, model, sex), header, uid_root=self.uid_root))
+        if header is None:
+            return
+        try:
+            made = forms.make(self.kinds, refused(error, model, sex), header, uid_root=self.uid_root)
+        except BadIdentity as unfit:
+            self._say(f"{image}: {unfit}")
+        else:
+            self._save(image, made)
+
+    def _say(self, message: str) -> None:
+        """Tells why a radiograph gets no report, or not all."""
+        self.failed = True
+        print(f"carpal: error: {message}", file=sys.stderr, flush=True)
 
     def _save(self, image: str, made: dict[str, Any]) -> None:
         from carpal.report import write_atomically

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
-from carpal.imaging.exam import exam_of, header_of, sex_of
-from carpal.imaging.header import check_kind, notices, number, repair
+from carpal.imaging.exam import PATIENT, STUDY, exam_of, header_of, sex_of
+from carpal.imaging.header import check_kind, notices, number, repair, stated
 from carpal.imaging.limits import MAX_BYTES
 from carpal.imaging.raster import to_grey
 from carpal.imaging.tables import modality, voi
@@ -45,6 +45,8 @@ class DicomFile:
     def __init__(self, data: bytes, name: str, most: int | None = None) -> None:
         self.data, self.name = data, name
         self.dataset = open_dataset(data, name, MAX_BYTES if most is None else most)
+        with quiet():
+            _assume_utf8(self.dataset)
 
     @cached_property
     def header(self) -> Header:
@@ -123,6 +125,22 @@ def open_dataset(data: bytes, name: str, most: int) -> Any:
         raise
     except Exception as error:
         raise damaged(data, name, error) from None
+
+
+def _assume_utf8(dataset: Any) -> None:
+    """Text in no declared character set is UTF-8 where all of it can be: bytes of another set hardly ever look so.
+
+    Otherwise each byte is a letter of Latin 1, so that what is written holds the same bytes.
+    """
+    if stated(dataset, "SpecificCharacterSet") not in ("", "ISO_IR 6"):
+        return
+    items = [dataset.get_item(keyword) for keyword in (*PATIENT, *STUDY) if keyword in dataset]
+    raw = b"".join(item.value for item in items if isinstance(item.value, bytes))
+    try:
+        if not raw.isascii() and raw.decode("utf-8"):
+            dataset.set_original_encoding(*dataset.original_encoding, "utf8")
+    except UnicodeDecodeError:
+        return
 
 
 def keep_pixel_bytes(pydicom: Any, dataset: Any) -> None:

@@ -1,8 +1,9 @@
 """What a DICOM header states of child, examination and study: for reading, and made fit for objects that refer to it.
 
-Dates, chronological age, side and sex: what is unsure is None, and told. Anonymised files and those of old CDs lack
-required tags or hold wrong values in them. Every value is checked here once; what is wrong is left empty where the
-standard allows it and derived from the file's hash where it does not.
+Dates, chronological age, side and sex: what is unsure is None, and told. What identifies the child, the order and the
+study passes bit for bit, also where it breaks a rule of its VR, for an archive compares it as a string; or it does not
+pass at all. A date or code of a wrong form is left empty, a UID that is missing is derived from the file's hash, and
+with one that nothing can carry no object refers to the file (`Header.unfit`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from datetime import date
 from typing import Any, Final
 
 from carpal.errors import ConfigError
-from carpal.imaging.header import number, real, text, value, word
+from carpal.imaging.header import number, real, stated, text, value, word
 from carpal.imaging.tables import read_table
 from carpal.types import Exam, Header, Sex, Side
 
@@ -35,12 +36,11 @@ TYPE_2: Final = {
     *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
 }
 """Must be there, may be empty (PS3.3 C.7.1.1 and C.7.2.1)."""
-LENGTHS: Final = {"LO": 64, "SH": 16, "PN": 64, "CS": 16}
 SHAPES: Final = {
     "DA": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"),
     "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
     "AS": re.compile(r"\d{3}[DWMY]"),
-    "CS": re.compile(r"[A-Z0-9 _]+"),
+    "CS": re.compile(r"[A-Z0-9 _]{1,16}"),
 }
 CR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.1"
 MULTI_FRAME: Final = {f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("7.1", "7.2", "7.3", "7.4", "12.1", "12.2")}
@@ -51,11 +51,13 @@ UUID_ROOT: Final = "2.25"
 LONGEST, LONGEST_ROOT = 64, 40
 """A UID has at most 64 characters (PS3.5 9.1): after the longest root and a dot, 23 digits of the hash are left."""
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_CARRIED = re.compile(r"[0-9.]{1,64}")
+"""What archives take and compare as a string, although a component may not begin with a zero (PS3.5 9.1)."""
 
 
 def sex_of(dataset: Any) -> Sex | None:
-    """PatientSex where it says M or F. Other, blank and missing give None: sex is never guessed."""
-    return SEXES.get(word(dataset, "PatientSex"))
+    """PatientSex where it says M or F. Other, blank, missing and both of them give None: sex is never guessed."""
+    return SEXES.get(stated(dataset, "PatientSex").upper())
 
 
 def side_of(dataset: Any, assumed: list[str]) -> Side | None:
@@ -129,7 +131,7 @@ def header_of(found: Any, sha256: str, exam: Exam, readable: bool) -> Header:
     for keyword in (*PATIENT, *STUDY, *IMAGE):
         _copy_text(found, header, keyword, assumed)
     header.SpecificCharacterSet = _character_set(header)
-    _copy_uids(found, header, sha256, assumed)
+    unfit = _copy_uids(found, header, sha256, assumed)
     _copy_shape(found, header, readable)
     _copy_tables(found, header)
     day = _first(found, ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate"), "DA")
@@ -139,29 +141,30 @@ def header_of(found: Any, sha256: str, exam: Exam, readable: bool) -> Header:
         day, time = NO_DATE, NO_TIME
     several = int(header.get("NumberOfFrames", 1)) > 1
     frame = 1 if several and str(header.SOPClassUID) in MULTI_FRAME else None
-    return Header(header, sha256, day, time or NO_TIME, exam, frame, tuple(assumed))
+    return Header(header, sha256, day, time or NO_TIME, exam, frame, tuple(assumed), unfit)
 
 
 def _copy_text(found: Any, header: Any, keyword: str, assumed: list[str]) -> None:
-    """One value, cut and cleaned to its VR; a required one that is missing or wrong becomes empty."""
+    """One value: names, numbers and texts as they stand, however long; what no object can carry becomes empty.
+
+    That is a date, time, age or code of a wrong form, a sex that is none, and several names in place of one.
+    """
     from pydicom.datadict import dictionary_VR
 
     vr = str(dictionary_VR(keyword))
-    stated = text(found, keyword)
-    clean = "".join(letter for letter in stated if letter.isprintable() and letter != "\\")
-    clean = clean[: LENGTHS.get(vr, 64)].strip()
-    if (clean and not _fits(clean, vr)) or (keyword == "PatientSex" and clean not in ("M", "F", "O")):
-        clean = ""
-    if clean != stated:
-        assumed.append(f"{keyword} is malformed; the results carry it {'cut or cleaned' if clean else 'empty'}")
-    if clean or keyword in TYPE_2:
-        setattr(header, keyword, clean)
+    given = text(found, keyword) if keyword in IMAGE else stated(found, keyword)
+    several_names = vr == "PN" and "\\" in given
+    if given and (not _fits(given, vr) or several_names or (keyword == "PatientSex" and given not in ("M", "F", "O"))):
+        assumed.append(f"{keyword} is malformed; the results carry it empty")
+        given = ""
+    if given or keyword in TYPE_2:
+        setattr(header, keyword, given)
 
 
 def _character_set(header: Any) -> str:
     """Latin 1, which every viewer knows, or UTF-8 where the patient's name needs it."""
     try:
-        "".join(str(element.value) for element in header).encode("latin-1")
+        "".join(stated(header, keyword) for keyword in (*PATIENT, *STUDY)).encode("latin-1")
     except UnicodeEncodeError:
         return "ISO_IR 192"
     return "ISO_IR 100"
@@ -177,15 +180,23 @@ def _fits(value: str, vr: str) -> bool:
         return False
 
 
-def _copy_uids(found: Any, header: Any, digest: str, assumed: list[str]) -> None:
+def _copy_uids(found: Any, header: Any, digest: str, assumed: list[str]) -> str:
+    """UIDs as they stand. Returns the keyword of one that is stated and that nothing can carry; "" for none."""
+    unfit = ""
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        uid, stored = text(found, keyword), _stored(found, keyword)
-        if not is_uid(uid) and stored:
+        uid, stored = stated(found, keyword), _stored(found, keyword)
+        if can_carry(uid):
+            if not is_uid(uid):
+                assumed.append(f"{keyword} breaks a rule of UIDs; the results carry it as it stands")
+        elif stored:
             uid = stored
             assumed.append(f"{keyword} is missing or malformed; that of the file's meta information was taken")
-        elif not is_uid(uid):
+        elif uid:
+            unfit = keyword
+            assumed.append(f"{keyword} is malformed and nothing can carry it; no object refers to the radiograph")
+        else:
             uid = from_parts((digest, keyword))
-            assumed.append(f"{keyword} is missing or malformed; one was derived from the file's content")
+            assumed.append(f"{keyword} is missing; one was derived from the file's content")
         setattr(header, keyword, uid)
     sop_class = text(found, "SOPClassUID")
     if not is_uid(sop_class) and (sop_class := _stored(found, "SOPClassUID")):
@@ -196,12 +207,13 @@ def _copy_uids(found: Any, header: Any, digest: str, assumed: list[str]) -> None
             "SOPClassUID is missing or malformed; the radiograph is referred to as a Computed Radiography image"
         )
     header.SOPClassUID = sop_class
+    return unfit
 
 
 def _stored(found: Any, keyword: str) -> str:
     """Class or instance UID outside the data set, under which an archive knows the file; "" for none or another."""
     uid = text(getattr(found, "file_meta", {}), f"MediaStorage{keyword}")
-    return uid if is_uid(uid) else ""
+    return uid if can_carry(uid) else ""
 
 
 def _copy_shape(found: Any, header: Any, readable: bool) -> None:
@@ -242,6 +254,11 @@ def _first(found: Any, keywords: tuple[str, ...], vr: str) -> str | None:
 def is_uid(text: str) -> bool:
     """True for digits and dots as PS3.5 9.1 wants them: no leading zeros, at most 64 characters."""
     return len(text) <= LONGEST and _UID.fullmatch(text) is not None
+
+
+def can_carry(text: str) -> bool:
+    """True for digits and dots, at most 64 characters: what passes as it stands, with leading zeros too."""
+    return _CARRIED.fullmatch(text) is not None
 
 
 def check_uid_root(root: str | None) -> str:

@@ -14,6 +14,7 @@ from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 import carpal
+from carpal.errors import BadIdentity
 from carpal.imaging.dicom import quiet
 from carpal.imaging.exam import PATIENT, STUDY, from_parts
 from carpal.report.codes import Code
@@ -41,7 +42,13 @@ TEXTS: Final = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 
 
 def derive(kind: str, found: Findings, source: Header, uid_root: str | None = None) -> str:
-    """The UID of one kind of thing ("sr", "sr series", "MCP1"...) made of one radiograph. Raises ConfigError."""
+    """The UID of one kind of thing ("sr", "sr series", "MCP1"...) made of one radiograph. Raises ConfigError, and
+    BadIdentity for a radiograph that no object can refer to."""
+    if source.unfit:
+        raise BadIdentity(
+            f"The radiograph's {source.unfit} is no UID - it holds other characters than digits and dots, or more than "
+            "64 - no result refers to it, for it would lie in another study. Correct it in the archive"
+        )
     sex = "none" if found.sex is None else str(found.sex)
     several = f"{len(found.readings)} readings" if found.readings else None
     more = [found.site, found.apart, found.part, several, found.revision]

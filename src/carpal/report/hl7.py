@@ -123,5 +123,5 @@ def _moment(source: Header) -> str:
 
 
 def _escape(text: str) -> str:
-    """Delimiters of HL7 as its escape sequences (chapter 2.7); other control characters are dropped."""
-    return "".join(ESCAPES.get(letter, letter if letter.isprintable() else "") for letter in text)
+    """Delimiters of HL7 and control characters as its escape sequences (chapter 2.7): nothing is lost."""
+    return "".join(ESCAPES.get(letter) or (f"\\X{ord(letter):02X}\\" if letter < " " else letter) for letter in text)

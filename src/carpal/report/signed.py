@@ -61,11 +61,7 @@ def signed_findings(found: Findings, signature: Signature) -> Findings:
 
 
 def write_sr(
-    machine_found: Findings,
-    source: Header,
-    signature: Signature,
-    uid_root: str | None = None,
-    seen: Findings | None = None,
+    unsigned: Findings, source: Header, signature: Signature, uid_root: str | None = None, seen: Findings | None = None
 ) -> bytes:
     """The verified SR, whose predecessor is the machine's. Raises what `sr.write` raises.
 
@@ -74,8 +70,8 @@ def write_sr(
     pydicom = need("pydicom", feature="A structured report", extra="dicom")
     from pydicom.dataset import Dataset
 
-    machine = pydicom.dcmread(io.BytesIO(sr.write(machine_found, source, uid_root)))
-    found = seen or machine_found
+    machine = pydicom.dcmread(io.BytesIO(sr.write(unsigned, source, uid_root)))
+    found = seen or unsigned
     document = pydicom.dcmread(io.BytesIO(sr.write(signed_findings(found, signature), source, uid_root)))
     uid = derive(f"sr signed {signature.reader} {signature.signed}", found, source, uid_root)
     document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = uid
@@ -98,20 +94,16 @@ def write_sr(
 
 
 def write_fhir(
-    machine_found: Findings,
-    source: Header,
-    signature: Signature,
-    uid_root: str | None = None,
-    seen: Findings | None = None,
+    unsigned: Findings, source: Header, signature: Signature, uid_root: str | None = None, seen: Findings | None = None
 ) -> bytes:
     """The machine's bundle with the reader's Observation, which is derived from the machine's. Raises ConfigError.
 
     `seen` is what was signed, where regions were put right before: its warnings, which name them, become notes.
     """
-    bundle = fhir.bundle(machine_found, source, uid_root)
+    bundle = fhir.bundle(unsigned, source, uid_root)
     report, *_ = (entry["resource"] for entry in bundle["entry"] if _is(entry, "DiagnosticReport"))
-    machine = [entry for entry in bundle["entry"] if _is(entry, "Observation")][_place(machine_found, signature)]
-    found = seen or machine_found
+    machine = [entry for entry in bundle["entry"] if _is(entry, "Observation")][_place(unsigned, signature)]
+    found = seen or unsigned
     uid = derive(f"fhir signed {signature.reader} {signature.signed}", found, source, uid_root)
     said = (sentence(signature), *(found.warnings if seen and signature.months is not None else ()))
     url = f"urn:oid:{uid}"

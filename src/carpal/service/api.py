@@ -26,6 +26,7 @@ STATUS: Final = {
     "bad-input": 422,
     "unreadable-image": 422,
     "unsuitable-image": 422,
+    "bad-identity": 422,
     "missing-sex": 422,
     "bad-config": 422,
     "out-of-resources": 507,

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from carpal.errors import CarpalError, InputError, UnreadableImage, UnsuitableImage
+from carpal.errors import BadIdentity, CarpalError, InputError, UnreadableImage, UnsuitableImage
 from carpal.growth.reference import find_reference
-from carpal.imaging.exam import is_uid
-from carpal.imaging.header import text, value
+from carpal.imaging.exam import can_carry
+from carpal.imaging.header import stated, text
 from carpal.imaging.read import DICOM_MAGIC, ImageFile, open_image
 from carpal.inference.assess import Facts, choose_sex
 from carpal.inference.engine import Engine, open_engine
@@ -58,7 +58,7 @@ class Reading:
         except UnreadableImage as error:
             return Answer(Outcome.IGNORED, error.code, str(error))
         result = {"instance": instance, "pixels": pixels}
-        if tags["SOPInstanceUID"] != instance and is_uid(tags["SOPInstanceUID"]):  # not a UID: the command's holds
+        if tags["SOPInstanceUID"] != instance and can_carry(tags["SOPInstanceUID"]):  # not a UID: the command's holds
             return Answer(Outcome.IGNORED, "other-uid", "the data set and the command name different instances", result)
         if known_pixels and pixels not in known_pixels and _picture(file) not in known_pixels:
             message = "another picture was received under the same SOP instance UID: the first one stands"
@@ -107,7 +107,7 @@ class Reading:
                 found = refused(error, self.engine.model)
                 made = forms.make(self.settings["objects"], found, header, uid_root=self.settings["uid_root"])
                 files = _files(made)
-            except UnreadableImage:
+            except (UnreadableImage, BadIdentity):
                 pass  # no patient and no study to attach it to
         return Answer(Outcome.REFUSED, error.code, str(error), result, files)
 
@@ -149,18 +149,11 @@ def _routing_tags(file: ImageFile) -> tuple[dict[str, str], str]:
     try:
         with quiet():
             pixels = hashlib.sha256(dataset["PixelData"].value if "PixelData" in dataset else b"").hexdigest()
-            found = {tag: _joined(dataset, tag) for tag in HEADER}
+            found = {tag: stated(dataset, tag) for tag in HEADER}
         found["SOPClassUID"] = found["SOPClassUID"] or text(dataset.file_meta, "MediaStorageSOPClassUID")
         return found, pixels
     except Exception as error:  # pydicom raises what its converters meet; its text may quote a patient's tags
         raise damaged(file.data, NAME, error) from None
-
-
-def _joined(header: Any, tag: str) -> str:
-    """A value as a string without its padding; several with a backslash between them, as in the file."""
-    found = value(header, tag)
-    several = found if type(found).__name__ == "MultiValue" else [found]
-    return "\\".join("" if one is None else str(one).strip(" \0") for one in several)
 
 
 def _files(made: dict[str, Any]) -> dict[str, bytes]:
