@@ -135,7 +135,7 @@ def readings(kind: str, engine: Engine) -> Iterator[None]:
         return
     answer = assess(read_radiograph(EXAMPLE), Sex.FEMALE, engine, may_refuse=False)
 
-    def told(radiograph: Radiograph, sex: Sex | None, engine: Engine) -> list[Assessment]:
+    def told(radiograph: Radiograph, *_: object) -> list[Assessment]:
         return [replace(answer, image=radiograph.source)]
 
     with patch("carpal.inference.pipeline.read_hands", told):

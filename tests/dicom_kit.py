@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
-from carpal.types import Assessment, Box, Interval, ModelId, Region, Sex
+from carpal.imaging.read import open_image
+from carpal.types import Assessment, Box, Header, Interval, ModelId, Region, Sex
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -88,6 +89,13 @@ def child_file(**tags: Any) -> bytes:
     """The file of a study of a girl of ten years, 256 x 200 pixels; a tag that is None is left out."""
     known = {keyword: value for keyword, value in (CHILD | tags).items() if value is not None}
     return encode(study(ramp(height=256, width=200), **known))
+
+
+def header_of(data: bytes) -> Header:
+    """The header of a file, as every reader of it gets it."""
+    header = open_image(data).header
+    assert header is not None
+    return header
 
 
 def assessment(sex: Sex = Sex.FEMALE, months: float = 126.04) -> Assessment:

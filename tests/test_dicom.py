@@ -14,7 +14,7 @@ from PIL import Image
 
 import bad_files
 from carpal.errors import BackendError, CarpalError, UnreadableImage, UnsuitableImage
-from carpal.imaging.dicom import decode_dicom
+from carpal.imaging.dicom import DicomFile
 from carpal.types import Sex
 from dicom_kit import DEFLATED, HEIGHT, WIDTH, compress, encode, pydicom, ramp, study
 
@@ -23,7 +23,7 @@ PATIENT = "Nobody^Known^To^Us"
 
 
 def decode(dataset: Any) -> Any:
-    return decode_dicom(encode(dataset), "hand.dcm")
+    return DicomFile(encode(dataset), "hand.dcm").decode()
 
 
 def table(values: list[int], first: int, bits: int) -> Any:
@@ -170,7 +170,7 @@ def test_deflated_files_are_read() -> None:
 def test_a_deflated_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("carpal.imaging.dicom.MAX_BYTES", 10_000)
     with pytest.raises(UnsuitableImage, match=r"hand\.dcm: inflates to more"):
-        decode_dicom(bad_files.deflated(1_000_000), "hand.dcm")
+        DicomFile(bad_files.deflated(1_000_000), "hand.dcm").decode()
 
 
 def test_a_file_without_preamble_or_meta_is_read_with_a_warning() -> None:
@@ -178,7 +178,7 @@ def test_a_file_without_preamble_or_meta_is_read_with_a_warning() -> None:
     del dataset.file_meta
     buffer = BytesIO()
     dataset.save_as(buffer, implicit_vr=True, little_endian=True)
-    radiograph = decode_dicom(buffer.getvalue(), "old.dcm")
+    radiograph = DicomFile(buffer.getvalue(), "old.dcm").decode()
     np.testing.assert_array_equal(radiograph.pixels_HW, ramp())
     assert radiograph.sex is Sex.FEMALE
     assert "transfer syntax" in radiograph.warnings[0]
@@ -205,7 +205,7 @@ def test_without_pydicom_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     data = encode(study())
     monkeypatch.setitem(sys.modules, "pydicom", None)
     with pytest.raises(BackendError, match=r"hand\.dcm: reading DICOM needs .* pip install 'carpal\[dicom\]'"):
-        decode_dicom(data, "hand.dcm")
+        DicomFile(data, "hand.dcm").decode()
 
 
 @pytest.mark.parametrize(

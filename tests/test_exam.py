@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carpal.imaging.dicom import decode_dicom
+from carpal.imaging.dicom import DicomFile
 from carpal.imaging.exam import exam_of
 from carpal.types import Exam, Side
 from dicom_kit import encode, study
@@ -24,7 +24,7 @@ def exam(**tags: Any) -> tuple[Exam, list[str]]:
 
 def test_the_radiograph_carries_its_exam() -> None:
     tags = {"PatientBirthDate": "20140105", "StudyDate": "20240105", "ImageLaterality": "L"}
-    found = decode_dicom(encode(study(**tags)), "hand.dcm").exam
+    found = DicomFile(encode(study(**tags)), "hand.dcm").decode().exam
     assert found is not None
     assert found.age_months == pytest.approx(120, abs=0.05)
     assert (found.study_date, found.birth_date) == (date(2024, 1, 5), date(2014, 1, 5))

@@ -15,9 +15,8 @@ from carpal.imaging.read import read_radiograph
 from carpal.inference.hands import cut_out
 from carpal.report import age_map, as_json, codes, forms, overlay, parquet, text
 from carpal.report.findings import together
-from carpal.report.source import read_source
 from carpal.types import Assessment, BothSexes, Explanation, Interval, Result, Sex
-from dicom_kit import assessment, child_file, pydicom
+from dicom_kit import assessment, child_file, header_of, pydicom
 
 pytest.importorskip("highdicom")
 pytest.importorskip("reportlab")
@@ -91,7 +90,7 @@ def of_map(results: list[Result], drawn: list[str]) -> str:
 
 def form(kind: str, results: list[Result]) -> bytes:
     hands = [cut_out(read_radiograph(FILE), result) for result in results]
-    return forms.make_all([kind], results, read_source(FILE), hands)[kind].content
+    return forms.make_all([kind], results, header_of(FILE), hands)[kind].content
 
 
 def of_capture(results: list[Result], drawn: list[str]) -> str:
@@ -120,7 +119,7 @@ def of_pdf(results: list[Result], drawn: list[str]) -> str:
 
 
 def of_summary(results: list[Result], drawn: list[str]) -> str:
-    return together(results, read_source(FILE)).summary
+    return together(results, header_of(FILE)).summary
 
 
 def plain(low: int, high: int) -> list[str]:

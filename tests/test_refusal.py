@@ -11,7 +11,7 @@ import pytest
 
 from carpal.errors import WeightsError
 from carpal.imaging.raster import IN_COLOUR
-from carpal.inference.assess import assess
+from carpal.inference.assess import Facts, assess, judge
 from carpal.model.mean_hand import MEAN_HAND
 from carpal.report import as_json, text
 from carpal.trust import negatives, refusal
@@ -119,14 +119,14 @@ def test_an_age_that_somebody_states_counts_as_the_files_own_does(
 ) -> None:
     girl = replace(assess(drawn_hand, Sex.FEMALE, fake_engine()), side_in_image="left", interval=Interval(1, 200, 0.9))
     for months in (None, 120.0, 239.9):
-        assert refusal.of_stated_age(girl, months) is girl
-    for adult in each_of(refusal.of_stated_age(BothSexes(girl, replace(girl, sex=Sex.MALE)), 240.0)):
+        assert replace(judge(girl, Facts(months)), growth=None) == girl
+    for adult in each_of(judge(BothSexes(girl, replace(girl, sex=Sex.MALE)), Facts(240.0))):
         assert adult.refused is not None
         assert adult.refused.code == "adult"
         assert "120" not in str(as_json.entry(adult))
         assert (adult.regions, adult.probabilities, adult.interval, adult.side_in_image) == ((), (), None, "left")
     foot = replace(girl, months=None, refused=refusal.refuse("not-a-hand", "a.png", "0.1"))
-    assert refusal.of_stated_age(foot, 480.0) is foot
+    assert judge(foot, Facts(480.0)) is foot
 
 
 def test_a_refused_image_has_no_age_in_any_form(engine: Callable[..., Any], drawn_hand: Radiograph) -> None:

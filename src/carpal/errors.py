@@ -4,6 +4,7 @@
     ├─ InputError              the image, or what came with it
     │   ├─ UnreadableImage     not an image, truncated, no codec
     │   ├─ UnsuitableImage     an image, but not one to read an age from: too small, too large, several frames
+    │   ├─ BadIdentity         a UID that no object can carry: a result would lie in another study
     │   └─ MissingSex          neither given nor in the file; it is never guessed
     ├─ ConfigError             a setting outside its range, an unknown recipe
     ├─ WeightsError            wrong hash, another architecture, missing or unexpected names
@@ -50,6 +51,12 @@ class UnsuitableImage(InputError):
     """The image decodes, but nothing could be read from it."""
 
     code = "unsuitable-image"
+
+
+class BadIdentity(InputError):
+    """The file names itself or its study in a way that no result can repeat: it would lie in another study."""
+
+    code = "bad-identity"
 
 
 class MissingSex(InputError):

@@ -6,6 +6,7 @@ Ages are months everywhere.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
@@ -49,11 +50,65 @@ class Exam:
 
 
 @dataclass(frozen=True)
+class Header:
+    """What a DICOM file states of patient, study and image, parsed once and made fit for objects that refer to it.
+
+    `dataset` is a pydicom data set without pixels that nobody changes: `copy` gives one to build on. `sha256` is the
+    file's. `date` and `time` (DICOM's DA and TM) are the acquisition's, else the content's, the series' or the study's.
+    `frame` is the one that was read, where references need its number: the first of a multi-frame image. `assumed`
+    lists what was wrong in the file, without its values. `unfit` is the keyword of a UID that nothing can carry: no
+    object may refer to the file; "" for all others.
+    """
+
+    dataset: Any = field(repr=False, compare=False)
+    sha256: str
+    date: str
+    time: str
+    exam: Exam = field(default_factory=Exam, repr=False)
+    frame: int | None = None
+    assumed: tuple[str, ...] = ()
+    unfit: str = ""
+
+    @property
+    def sop_instance_uid(self) -> str:
+        return str(self.dataset.SOPInstanceUID)
+
+    @property
+    def sop_class_uid(self) -> str:
+        return str(self.dataset.SOPClassUID)
+
+    @property
+    def study_uid(self) -> str:
+        return str(self.dataset.StudyInstanceUID)
+
+    @property
+    def series_uid(self) -> str:
+        return str(self.dataset.SeriesInstanceUID)
+
+    @property
+    def laterality(self) -> str:
+        """Laterality (0020,0060) for objects of the same hand: L, R or, unknown, empty."""
+        return "" if self.exam.side is None else str(self.exam.side)[0].upper()
+
+    def copy(self) -> Any:
+        """The data set for a writer to build on."""
+        return deepcopy(self.dataset)
+
+    def text(self, keyword: str) -> str:
+        """A value as the file states it, several with a backslash between them; "" where it is absent or empty."""
+        found = self.dataset.get(keyword)
+        if found is None or isinstance(found, str):
+            return found or ""
+        return "\\".join(map(str, found)) if type(found).__name__ == "MultiValue" else str(found)
+
+
+@dataclass(frozen=True)
 class Radiograph:
     """A decoded radiograph: grey, one frame, as stored (no normalisation yet, but MONOCHROME1 already inverted).
 
     pixels_HW is uint8, uint16 or float32. `sex` is what the file itself states (DICOM), `warnings` what the reader
-    had to assume; `exam` is None for a file that is not DICOM.
+    had to assume; `exam` and `header` are None for a file that is not DICOM. Reports take the patient from `header`,
+    never from the file again.
     """
 
     pixels_HW: NDArray[Any]
@@ -61,6 +116,7 @@ class Radiograph:
     sex: Sex | None = None
     warnings: tuple[str, ...] = ()
     exam: Exam | None = None
+    header: Header | None = None
 
     def __post_init__(self) -> None:
         assert self.pixels_HW.ndim == 2, f"a radiograph is H x W, got shape {self.pixels_HW.shape}"
@@ -146,7 +202,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Growth:
+class Score:
     """How a bone age lies among children of the same sex and chronological age, by the reference that is named.
 
     `mean` and `sd` of their bone ages are months, `z` is in SD from that mean; all three are None where the reference
@@ -167,6 +223,14 @@ class Growth:
     """(bone age - mean) / sd."""
     note: str = ""
     """Why there are no numbers, or what to keep in mind."""
+
+    @property
+    def numbers(self) -> tuple[float, float, float]:
+        """Mean, SD and z, of a score that has them: what `Findings.score` and `Summary.score` hold always has."""
+        assert self.mean is not None
+        assert self.sd is not None
+        assert self.z is not None
+        return self.mean, self.sd, self.z
 
 
 @dataclass(frozen=True)
@@ -212,8 +276,9 @@ class Assessment:
     """The name of a hospital's calibration, where one was applied."""
     side_in_image: str | None = None
     """ "left", "right", "top" or "bottom" for one of two hands in a frame, as one looks at it; not which hand it is."""
-    growth: Growth | None = None
-    """The comparison with other children; None where the chronological age is not known, or nobody compared."""
+    growth: Score | None = None
+    """The comparison with other children; None where the chronological age is not known, or nobody judged the reading
+    (`inference.assess.judge`)."""
 
     def __post_init__(self) -> None:
         if (self.months is None) != (self.refused is not None):

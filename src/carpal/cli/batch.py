@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from carpal.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from carpal.inference.assess import Facts
     from carpal.inference.engine import Engine
     from carpal.inference.pipeline import Done, Job
     from carpal.report.lines import ResultLines
     from carpal.report.parquet import ResultTable
-    from carpal.types import Result, Sex
+    from carpal.types import Sex
 
     Render = Callable[[Done], list[str]]
 
@@ -54,8 +55,8 @@ def add(parser: Any) -> None:
 def run(arguments: Namespace) -> int:
     """Reads all images that have no result yet; returns 3 where one of them gave none."""
     import carpal
-    from carpal.cli.commands import finished
     from carpal.growth.reference import find_reference
+    from carpal.inference.assess import Facts
     from carpal.inference.engine import open_engine
     from carpal.inference.pipeline import find_images
     from carpal.trust.site import read_site
@@ -65,15 +66,15 @@ def run(arguments: Namespace) -> int:
     opening = partial(open_engine, arguments.weights, arguments.backend, 1, arguments.precision)
     engine = opening()
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    finish = partial(finished, site=site, table=find_reference(arguments.reference))
-    render = partial(_lines, finish=finish, model=engine.model)
+    facts = Facts(site=site, reference=find_reference(arguments.reference))
+    render = partial(_lines, model=engine.model)
     failed = 0
     with _open_results(arguments.out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as results:
         total = sum(1 for source in arguments.images for _ in find_images(source))
         progress = Progress(total, len(results))
         images = (image for source in arguments.images for image in find_images(source) if image not in results)
         jobs = _jobs(images, arguments.sex, sexes)
-        for image, lines in _read(jobs, arguments, engine, opening, render):
+        for image, lines in _read(jobs, arguments, engine, opening, render, facts):
             if image not in results:
                 entries = [json.loads(line) for line in lines]
                 results.append(image, entries)
@@ -91,20 +92,25 @@ def _open_results(path: Path, made_by: Mapping[str, Any]) -> ResultLines | Resul
 
 
 def _read(
-    jobs: Iterator[Job], arguments: Namespace, engine: Engine, opening: Callable[[], Engine], render: Render
+    jobs: Iterator[Job],
+    arguments: Namespace,
+    engine: Engine,
+    opening: Callable[[], Engine],
+    render: Render,
+    facts: Facts,
 ) -> Iterator[tuple[str, list[str]]]:
     """Every image with its lines of JSON, read on this machine or by Ray."""
     unknown, workers = arguments.sex == "unknown", _workers(arguments.workers)
     if arguments.ray is None:
         from carpal.inference.pipeline import read_many, usable_cores
 
-        for done in read_many(jobs, engine, workers or usable_cores(), unknown):
+        for done in read_many(jobs, engine, workers or usable_cores(), unknown, facts):
             yield done.image, render(done)
         return
     from carpal.inference.on_ray import read_on_ray
     from carpal.inference.ray_actor import Work
 
-    work = Work(opening, render, engine.model, unknown, str(Path.cwd()))
+    work = Work(opening, render, engine.model, unknown, facts, str(Path.cwd()))
     yield from read_on_ray(jobs, work, arguments.ray, workers)
 
 
@@ -151,7 +157,7 @@ def _jobs(images: Iterator[str], stated: str | None, sexes: dict[str, Sex]) -> I
     return (Job(image, sex or sexes.get(Path(image).stem)) for image in images)
 
 
-def _lines(done: Done, finish: Callable[[Result, float | None], Result], model: Any) -> list[str]:
+def _lines(done: Done, model: Any) -> list[str]:
     """An image's results as lines of JSON."""
     from carpal.cli.commands import rendered
     from carpal.report import as_json
@@ -159,7 +165,7 @@ def _lines(done: Done, finish: Callable[[Result, float | None], Result], model: 
 
     if done.error is not None:
         return [as_line(as_json.refused_entry(done.image, done.sex, done.error, model))]
-    return [as_line(rendered(finish(result, done.months))[0]) for result in done.results]
+    return [as_line(rendered(result)[0]) for result in done.results]
 
 
 class Progress:

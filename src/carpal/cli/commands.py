@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,8 @@ from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
     from carpal.data.prepare import Align
-    from carpal.growth.reference import Reference
+    from carpal.inference.assess import Facts
     from carpal.inference.engine import Engine
-    from carpal.trust.site import Site
     from carpal.types import Radiograph, Result, Sex
 
 
@@ -29,7 +28,7 @@ def run_assess(arguments: Namespace) -> int:
 
         return batch.run(arguments)
     from carpal.growth.reference import find_reference
-    from carpal.inference.assess import to_sex
+    from carpal.inference.assess import Facts, to_sex
     from carpal.inference.engine import open_engine
     from carpal.report import as_json
     from carpal.trust.site import read_site
@@ -41,13 +40,13 @@ def run_assess(arguments: Namespace) -> int:
     _check_outputs([*overlays, json_path], arguments.images)
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    finish = partial(finished, site=site, table=table)
+    facts = Facts(site=site, reference=table)
     lines = sys.stderr if arguments.json == "-" else sys.stdout
     unknown = arguments.sex == "unknown"
     stated = None if unknown else to_sex(arguments.sex)
     entries = []
     for image, overlay in zip(arguments.images, overlays, strict=True):
-        for entry, line in _assess_one(image, stated, engine, overlay, finish, reports, unknown):
+        for entry, line in _assess_one(image, stated, engine, overlay, facts, reports, unknown):
             entries.append(entry)
             if line is not None:
                 print(line, file=lines, flush=True)
@@ -64,26 +63,31 @@ def _assess_one(
     stated: Sex | None,
     engine: Engine,
     overlay: Path | None,
-    finish: Callable[[Result, float | None], Result],
+    facts: Facts,
     reports: Reports | None,
     unknown: bool,
 ) -> list[tuple[dict[str, Any], str | None]]:
     """The JSON entry and the line of each hand in an image; the line is None where an error was printed instead."""
-    from carpal.imaging.read import read_radiograph
+    from dataclasses import replace
+
+    from carpal.imaging.read import open_image
     from carpal.inference.assess import choose_sex
     from carpal.inference.hands import read_hands
     from carpal.report import as_json
 
-    sex = stated
+    sex, header = stated, None
     try:
-        radiograph = read_radiograph(image)
+        file = open_image(image)
+        header = file.header
+        radiograph = file.decode()
         sex = stated or radiograph.sex
-        read = read_hands(radiograph, None if unknown else choose_sex(radiograph, stated), engine)
-        results = [finish(result, radiograph.age_months) for result in read]
+        facts = replace(facts, age_months=radiograph.age_months)
+        wanted = None if unknown else choose_sex(radiograph, stated)
+        results: list[Result] = [*read_hands(radiograph, wanted, engine, facts)]
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if reports is not None:
-            reports.write_refusal(image, error, engine.model, sex)
+            reports.write_refusal(image, header, error, engine.model, sex)
         return [(as_json.refused_entry(image, sex, error, engine.model), None)]
     for number, result in enumerate(results):
         picture = overlay if len(results) == 1 or overlay is None else _numbered(overlay, number)
@@ -110,19 +114,6 @@ def _say_and_draw(result: Result, radiograph: Radiograph, overlay: Path | None) 
         save(overlay, radiograph, result)
 
 
-def finished(result: Result, months: float | None, site: Site | None, table: Reference | None) -> Result:
-    """A hand's result after a hospital's calibration, without the age of an adult, and compared with other children.
-
-    `months` is the chronological age, as far as anybody states it; `table` None is the default reference.
-    """
-    from carpal.growth.compare import compared
-    from carpal.growth.reference import reference
-    from carpal.trust.refusal import of_stated_age
-    from carpal.trust.site import calibrated
-
-    return compared(of_stated_age(calibrated(result, site), months), months, table or reference())
-
-
 def rendered(result: Result) -> tuple[dict[str, Any], str]:
     """The JSON entry and the line of a result."""
     from carpal.report import as_json, text
@@ -134,12 +125,15 @@ def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | No
     """Where each image's picture goes: FILE.png for one; FILE-<stem>.png for several, numbered where stems repeat."""
     if overlay is None or len(images) == 1:
         return [overlay] * len(images)
+    from carpal.imaging.remote import file_name
+
     paths: list[Path | None] = []
     for image in images:
-        path, number = overlay.with_name(f"{overlay.stem}-{Path(image).stem}{overlay.suffix}"), 1
+        stem, number = Path(file_name(image)).stem, 1
+        path = overlay.with_name(f"{overlay.stem}-{stem}{overlay.suffix}")
         while path in paths:
             number += 1
-            path = overlay.with_name(f"{overlay.stem}-{Path(image).stem}-{number}{overlay.suffix}")
+            path = overlay.with_name(f"{overlay.stem}-{stem}-{number}{overlay.suffix}")
         paths.append(path)
     return paths
 

@@ -154,9 +154,8 @@ def _add_report(commands: Any) -> None:
 
 def run_report(arguments: Namespace) -> int:
     """Reads one radiograph and writes its report."""
-    from carpal.cli.commands import finished
     from carpal.imaging.read import read_radiograph
-    from carpal.inference.assess import choose_sex, to_sex
+    from carpal.inference.assess import Facts, choose_sex, to_sex
     from carpal.inference.engine import open_engine
     from carpal.inference.hands import cut_out, read_hands
     from carpal.report import pdf, write_atomically
@@ -171,8 +170,7 @@ def run_report(arguments: Namespace) -> int:
     sex = None if arguments.sex == "unknown" else choose_sex(radiograph, to_sex(arguments.sex))
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    read = read_hands(radiograph, sex, engine)
-    results = [finished(result, child.months, site, child.reference) for result in read]
+    results = read_hands(radiograph, sex, engine, Facts(child.months, site, child.reference))
     for result in results:
         print(line_of(result))
     pages = [cut_out(radiograph, result) for result in results]

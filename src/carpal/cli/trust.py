@@ -136,24 +136,21 @@ def run_explain(arguments: Namespace) -> int:
     """Explains one radiograph and prints the regions that matter most."""
     from dataclasses import replace
 
-    from carpal.growth.compare import compared
     from carpal.growth.reference import find_reference
     from carpal.imaging.read import read_radiograph
-    from carpal.inference.assess import choose_sex, to_sex
+    from carpal.inference.assess import Facts, choose_sex, judge, to_sex
     from carpal.inference.engine import open_engine
     from carpal.inference.explain import explain
     from carpal.inference.nearest import open_cases
     from carpal.report import age_map
-    from carpal.types import Assessment
 
     table = find_reference(arguments.reference)
     radiograph = read_radiograph(arguments.image)
     sex = choose_sex(radiograph, to_sex(arguments.sex))
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     explanation = explain(radiograph, sex, engine, open_cases(arguments.weights, engine.model))
-    result = compared(explanation.assessment, radiograph.age_months, table)
-    assert isinstance(result, Assessment)
-    explanation = replace(explanation, assessment=result)
+    judged = judge(explanation.assessment, Facts(radiograph.age_months, reference=table))
+    explanation = replace(explanation, assessment=judged)
     age_map.write(arguments.out, radiograph, explanation)
     print(age_map.lines(explanation))
     return 0 if explanation.assessment.refused is None else 3

@@ -18,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 
 from carpal.errors import ConfigError, GrowthError
 from carpal.growth.rows import TABLES, interpolate, number, read_notes, read_rows, sex_of
-from carpal.types import Sex
+from carpal.types import Score, Sex
 
 DEFAULT: Final = "greulich-pyle-brush"
 LIMIT: Final = 2.0
@@ -86,6 +86,19 @@ class Reference:
         """How many SD the bone age lies above the mean bone age of this age and sex. Raises GrowthError."""
         mean, sd = self.expected(sex, age_months)
         return (bone_months - mean) / sd
+
+
+def score(sex: Sex, bone_months: float, age_months: float, table: Reference) -> Score:
+    """The bone age of a child of this chronological age against a reference; without numbers outside the table.
+
+    The z-score is that of the bone age in tenths of a month, as every report prints it, and has two decimals.
+    """
+    try:
+        mean, sd = table.expected(sex, age_months)
+        z = table.z_score(sex, age_months, round(bone_months, 1))
+    except GrowthError as error:
+        return Score(table.name, table.citation, round(age_months, 1), note=str(error))
+    return Score(table.name, table.citation, round(age_months, 1), round(mean, 2), round(sd, 2), round(z, 2))
 
 
 def classify(z: float) -> Maturity:

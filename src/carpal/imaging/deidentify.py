@@ -20,6 +20,7 @@ from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
 from carpal.imaging.dicom import damaged, open_dataset, quiet
 from carpal.imaging.exam import exam_of
 from carpal.imaging.header import CAPTURES, check_kind, text, word
+from carpal.imaging.limits import MAX_BYTES
 from carpal.optional import need
 
 EDITION: Final = "dicomfields_2026c"
@@ -52,7 +53,7 @@ def deidentify(
     UnreadableImage where it cannot be parsed; BackendError without pydicom or dicom-anonymizer.
     """
     need("dicomanonymizer", "De-identification", extra="deid")
-    dataset = open_dataset(data, name)
+    dataset = open_dataset(data, name, MAX_BYTES)
     try:
         with quiet():
             check_kind(dataset, name)

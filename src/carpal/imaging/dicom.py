@@ -7,12 +7,14 @@ Messages carry no value of a tag that may describe the patient.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from io import BytesIO
 from typing import Any, Final
 
@@ -22,13 +24,13 @@ from PIL import Image
 
 from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
 from carpal.imaging.codestream import checked_jpeg
-from carpal.imaging.exam import exam_of, sex_of
-from carpal.imaging.header import check_kind, notices, number, repair
+from carpal.imaging.exam import PATIENT, STUDY, exam_of, header_of, sex_of
+from carpal.imaging.header import check_kind, notices, number, repair, stated
 from carpal.imaging.limits import MAX_BYTES
 from carpal.imaging.raster import to_grey
 from carpal.imaging.tables import modality, voi
 from carpal.optional import need
-from carpal.types import Radiograph
+from carpal.types import Header, Radiograph
 
 DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
@@ -50,29 +52,69 @@ Of those installed pydicom would take any. pyjpegls never returns from a JPEG-LS
 """
 
 
-def decode_dicom(data: bytes, name: str) -> Radiograph:
-    """Decodes the first frame of a DICOM file with 8 to 16 bits a sample; `name` stands in errors and in the result.
+class DicomFile:
+    """A DICOM file, parsed once: routing, reading and reports ask the same data set.
 
-    `sex` is PatientSex where that says M or F, otherwise None; `exam` what else the header states. Raises
-    UnreadableImage where there is no picture, the bytes are damaged or no codec is installed, UnsuitableImage by size
-    or kind, BackendError without pydicom.
+    `data` are the file's bytes, `name` stands in errors and in the radiograph. Raises UnreadableImage where the bytes
+    are damaged, UnsuitableImage for a deflated file of more than `most` bytes (default: MAX_BYTES), BackendError
+    without pydicom.
     """
-    dataset = open_dataset(data, name)
-    pixels = need("pydicom.pixels", f"{name}: reading DICOM", extra="dicom")
-    try:
+
+    def __init__(self, data: bytes, name: str, most: int | None = None) -> None:
+        self.data, self.name = data, name
+        self.dataset = open_dataset(data, name, MAX_BYTES if most is None else most)
         with quiet():
-            assumed = [*check_kind(dataset, name), *repair(dataset, name)]
-            _check_codec(dataset, pixels, name)
-            if (frames := number(dataset, "NumberOfFrames") or 1) > 1:
-                assumed.append(f"the file holds {frames} frames; the first one was read")
-            pixels_HW = _pixels(dataset, pixels, assumed)
-            exam = exam_of(dataset, assumed)
-            assumed += notices(dataset)
-    except CarpalError:
-        raise
-    except Exception as error:
-        raise damaged(data, name, error) from None
-    return Radiograph(pixels_HW, source=name, sex=sex_of(dataset), warnings=tuple(assumed), exam=exam)
+            _assume_utf8(self.dataset)
+
+    @cached_property
+    def header(self) -> Header:
+        """What reports need of the file, also where its pixels cannot be read. Raises UnreadableImage."""
+        _, failure = self._repaired
+        try:
+            with quiet():
+                exam = exam_of(self.dataset, [])
+                return header_of(self.dataset, hashlib.sha256(self.data).hexdigest(), exam, failure is None)
+        except Exception as error:
+            raise damaged(self.data, self.name, error) from None
+
+    def decode(self) -> Radiograph:
+        """The first frame, of 8 to 16 bits a sample, with its header.
+
+        `sex` is PatientSex where that says M or F, otherwise None; `exam` what else the header states. Raises
+        UnreadableImage where there is no picture, the bytes are damaged or no codec is installed, UnsuitableImage by
+        size or kind, BackendError without pydicom.
+        """
+        dataset, name = self.dataset, self.name
+        pixels = need("pydicom.pixels", f"{name}: reading DICOM", extra="dicom")
+        try:
+            with quiet():
+                assumed = check_kind(dataset, name)
+                repaired, failure = self._repaired
+                if failure is not None:
+                    raise failure
+                assumed += repaired
+                _check_codec(dataset, pixels, name)
+                if (frames := number(dataset, "NumberOfFrames") or 1) > 1:
+                    assumed.append(f"the file holds {frames} frames; the first one was read")
+                pixels_HW = _pixels(dataset, pixels, assumed)
+                exam = exam_of(dataset, assumed)
+                assumed += notices(dataset)
+        except CarpalError:
+            raise
+        except Exception as error:
+            raise damaged(self.data, name, error) from None
+        return Radiograph(pixels_HW, name, sex_of(dataset), tuple(assumed), exam, self.header)
+
+    @cached_property
+    def _repaired(self) -> tuple[list[str], CarpalError | None]:
+        """What `repair` assumed of the pixels, which it makes fit once, or why it could not."""
+        try:
+            with quiet():
+                return repair(self.dataset, self.name), None
+        except CarpalError as error:
+            return [], error
+        except Exception as error:
+            return [], damaged(self.data, self.name, error)
 
 
 @contextmanager
@@ -88,12 +130,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def open_dataset(data: bytes, name: str) -> Any:
+def open_dataset(data: bytes, name: str, most: int) -> Any:
     """The pydicom data set of a file's bytes, as it stands. Raises UnreadableImage, UnsuitableImage, BackendError."""
     pydicom = need("pydicom", f"{name}: reading DICOM", extra="dicom")
     try:
         with quiet():
-            _check_inflated(data, name)
+            _check_inflated(data, name, most)
             dataset = pydicom.dcmread(BytesIO(data), force=True)
             keep_pixel_bytes(pydicom, dataset)
             return dataset
@@ -101,6 +143,22 @@ def open_dataset(data: bytes, name: str) -> Any:
         raise
     except Exception as error:
         raise damaged(data, name, error) from None
+
+
+def _assume_utf8(dataset: Any) -> None:
+    """Text in no declared character set is UTF-8 where all of it can be: bytes of another set hardly ever look so.
+
+    Otherwise each byte is a letter of Latin 1, so that what is written holds the same bytes.
+    """
+    if stated(dataset, "SpecificCharacterSet") not in ("", "ISO_IR 6"):
+        return
+    items = [dataset.get_item(keyword) for keyword in (*PATIENT, *STUDY) if keyword in dataset]
+    raw = b"".join(item.value for item in items if isinstance(item.value, bytes))
+    try:
+        if not raw.isascii() and raw.decode("utf-8"):
+            dataset.set_original_encoding(*dataset.original_encoding, "utf8")
+    except UnicodeDecodeError:
+        return
 
 
 def keep_pixel_bytes(pydicom: Any, dataset: Any) -> None:
@@ -118,15 +176,17 @@ def damaged(data: bytes, name: str, error: Exception) -> UnreadableImage:
     )
 
 
-def _check_inflated(data: bytes, name: str) -> None:
-    """A deflated data set is inflated whole by pydicom: refuse one that would not fit."""
+def _check_inflated(data: bytes, name: str, most: int) -> None:
+    """A deflated data set is inflated whole by pydicom: refuse one that would not fit, counting piece by piece."""
     if DEFLATED not in data[132:1024]:
         return
     (meta_length,) = struct.unpack("<I", data[140:144])  # (0002,0000), the first element after the preamble
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflater.decompress(data[144 + meta_length :], MAX_BYTES)
-    if inflater.unconsumed_tail:
-        raise UnsuitableImage(f"{name}: inflates to more than {MAX_BYTES // 2**20} MiB. Save it uncompressed")
+    inflater, rest, size = zlib.decompressobj(-zlib.MAX_WBITS), data[144 + meta_length :], 0
+    while rest and size <= most:
+        size += len(inflater.decompress(rest, 1 << 20))
+        rest = inflater.unconsumed_tail
+    if size > most:
+        raise UnsuitableImage(f"{name}: inflates to more than {most // 2**20} MiB. Save it uncompressed")
 
 
 def _check_codec(dataset: Any, pixels: Any, name: str) -> None:

@@ -1,12 +1,23 @@
-"""The examination that a DICOM header states: dates, chronological age, side, sex. What is unsure is None, and told."""
+"""What a DICOM header states of child, examination and study: for reading, and made fit for objects that refer to it.
+
+Dates, chronological age, side and sex: what is unsure is None, and told. What identifies the child, the order and the
+study passes bit for bit, also where it breaks a rule of its VR, for an archive compares it as a string; or it does not
+pass at all. A date or code of a wrong form is left empty, a UID that is missing is derived from the file's hash, and
+with one that nothing can carry no object refers to the file (`Header.unfit`).
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
+import uuid
 from datetime import date
 from typing import Any, Final
 
-from carpal.imaging.header import text, word
-from carpal.types import Exam, Sex, Side
+from carpal.errors import ConfigError
+from carpal.imaging.header import number, real, stated, text, value, word
+from carpal.imaging.tables import read_table
+from carpal.types import Exam, Header, Sex, Side
 
 SEXES: Final = {"M": Sex.MALE, "F": Sex.FEMALE}
 SIDES: Final = {"L": Side.LEFT, "R": Side.RIGHT}
@@ -17,10 +28,36 @@ OLDEST: Final = 130 * 12
 CONTRADICTION: Final = 13.0
 """PatientAge in whole years may lie a year below the age that the dates give, and a month of rounding."""
 
+PATIENT: Final = ("PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge")
+STUDY: Final = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName", "StudyDescription")
+IMAGE: Final = ("Modality", "VOILUTFunction", "BodyPartExamined")
+TYPE_2: Final = {
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+}
+"""Must be there, may be empty (PS3.3 C.7.1.1 and C.7.2.1)."""
+SHAPES: Final = {
+    "DA": re.compile(r"\d{4}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"),
+    "TM": re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?"),
+    "AS": re.compile(r"\d{3}[DWMY]"),
+    "CS": re.compile(r"[A-Z0-9 _]{1,16}"),
+}
+CR_IMAGE: Final = "1.2.840.10008.5.1.4.1.1.1"
+MULTI_FRAME: Final = {f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("7.1", "7.2", "7.3", "7.4", "12.1", "12.2")}
+"""The classes that we read and that may hold several frames; others with several are in error."""
+NO_DATE, NO_TIME = "19000101", "000000"
+"""Of a radiograph without any date: a result must carry one, and the clock would make it different each time."""
+UUID_ROOT: Final = "2.25"
+LONGEST, LONGEST_ROOT = 64, 40
+"""A UID has at most 64 characters (PS3.5 9.1): after the longest root and a dot, 23 digits of the hash are left."""
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_CARRIED = re.compile(r"[0-9.]{1,64}")
+"""What archives take and compare as a string, although a component may not begin with a zero (PS3.5 9.1)."""
+
 
 def sex_of(dataset: Any) -> Sex | None:
-    """PatientSex where it says M or F. Other, blank and missing give None: sex is never guessed."""
-    return SEXES.get(word(dataset, "PatientSex"))
+    """PatientSex where it says M or F. Other, blank, missing and both of them give None: sex is never guessed."""
+    return SEXES.get(stated(dataset, "PatientSex").upper())
 
 
 def side_of(dataset: Any, assumed: list[str]) -> Side | None:
@@ -80,3 +117,164 @@ def _stated_age(age: str) -> float | None:
         return None
     months = int(age[:-1]) * MONTHS[age[-1]]
     return months if months <= OLDEST else None
+
+
+def header_of(found: Any, sha256: str, exam: Exam, readable: bool) -> Header:
+    """The header of a data set that `header.repair` went through; `readable` says that it could repair it.
+
+    `sha256` is the file's. Raises whatever pydicom raises for a data set that is damaged.
+    """
+    from pydicom import Dataset
+
+    assumed: list[str] = []
+    header = Dataset()
+    for keyword in (*PATIENT, *STUDY, *IMAGE):
+        _copy_text(found, header, keyword, assumed)
+    header.SpecificCharacterSet = _character_set(header)
+    unfit = _copy_uids(found, header, sha256, assumed)
+    _copy_shape(found, header, readable)
+    _copy_tables(found, header)
+    day = _first(found, ("AcquisitionDate", "ContentDate", "SeriesDate", "StudyDate"), "DA")
+    time = _first(found, ("AcquisitionTime", "ContentTime", "SeriesTime", "StudyTime"), "TM")
+    if day is None:
+        assumed.append("the file states no date; the results carry 1 January 1900")
+        day, time = NO_DATE, NO_TIME
+    several = int(header.get("NumberOfFrames", 1)) > 1
+    frame = 1 if several and str(header.SOPClassUID) in MULTI_FRAME else None
+    return Header(header, sha256, day, time or NO_TIME, exam, frame, tuple(assumed), unfit)
+
+
+def _copy_text(found: Any, header: Any, keyword: str, assumed: list[str]) -> None:
+    """One value: names, numbers and texts as they stand, however long; what no object can carry becomes empty.
+
+    That is a date, time, age or code of a wrong form, a sex that is none, and several names in place of one.
+    """
+    from pydicom.datadict import dictionary_VR
+
+    vr = str(dictionary_VR(keyword))
+    given = text(found, keyword) if keyword in IMAGE else stated(found, keyword)
+    several_names = vr == "PN" and "\\" in given
+    if given and (not _fits(given, vr) or several_names or (keyword == "PatientSex" and given not in ("M", "F", "O"))):
+        assumed.append(f"{keyword} is malformed; the results carry it empty")
+        given = ""
+    if given or keyword in TYPE_2:
+        setattr(header, keyword, given)
+
+
+def _character_set(header: Any) -> str:
+    """Latin 1, which every viewer knows, or UTF-8 where the patient's name needs it."""
+    try:
+        "".join(stated(header, keyword) for keyword in (*PATIENT, *STUDY)).encode("latin-1")
+    except UnicodeEncodeError:
+        return "ISO_IR 192"
+    return "ISO_IR 100"
+
+
+def _fits(value: str, vr: str) -> bool:
+    """Whether a value has its VR's form, and a date is one of the calendar."""
+    if vr in SHAPES and not SHAPES[vr].fullmatch(value):
+        return False
+    try:
+        return vr != "DA" or bool(date(int(value[:4]), int(value[4:6]), int(value[6:])))
+    except ValueError:
+        return False
+
+
+def _copy_uids(found: Any, header: Any, digest: str, assumed: list[str]) -> str:
+    """UIDs as they stand. Returns the keyword of one that is stated and that nothing can carry; "" for none."""
+    unfit = ""
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        uid, stored = stated(found, keyword), _stored(found, keyword)
+        if can_carry(uid):
+            if not is_uid(uid):
+                assumed.append(f"{keyword} breaks a rule of UIDs; the results carry it as it stands")
+        elif stored:
+            uid = stored
+            assumed.append(f"{keyword} is missing or malformed; that of the file's meta information was taken")
+        elif uid:
+            unfit = keyword
+            assumed.append(f"{keyword} is malformed and nothing can carry it; no object refers to the radiograph")
+        else:
+            uid = from_parts((digest, keyword))
+            assumed.append(f"{keyword} is missing; one was derived from the file's content")
+        setattr(header, keyword, uid)
+    sop_class = text(found, "SOPClassUID")
+    if not is_uid(sop_class) and (sop_class := _stored(found, "SOPClassUID")):
+        assumed.append("SOPClassUID is missing or malformed; that of the file's meta information was taken")
+    elif not sop_class:
+        sop_class = CR_IMAGE
+        assumed.append(
+            "SOPClassUID is missing or malformed; the radiograph is referred to as a Computed Radiography image"
+        )
+    header.SOPClassUID = sop_class
+    return unfit
+
+
+def _stored(found: Any, keyword: str) -> str:
+    """Class or instance UID outside the data set, under which an archive knows the file; "" for none or another."""
+    uid = text(getattr(found, "file_meta", {}), f"MediaStorage{keyword}")
+    return uid if can_carry(uid) else ""
+
+
+def _copy_shape(found: Any, header: Any, readable: bool) -> None:
+    """Rows, columns and frames as `header.repair` left them for decoding; 0 where they cannot be known."""
+    header.Rows, header.Columns = (found.Rows, found.Columns) if readable else (0, 0)
+    header.SamplesPerPixel = number(found, "SamplesPerPixel") or 1
+    header.PhotometricInterpretation = word(found, "PhotometricInterpretation") or "MONOCHROME2"
+    if (frames := number(found, "NumberOfFrames") or 1) > 1:
+        header.NumberOfFrames = frames
+
+
+def _copy_tables(found: Any, header: Any) -> None:
+    """What a presentation state must repeat, lest the radiograph lose its look: tables, rescale, window."""
+    for keyword in ("RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth"):
+        if (first := real(found, keyword)) is not None:
+            setattr(header, keyword, f"{first:.10g}")
+    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
+        try:
+            table = read_table(value(found, keyword)[0])
+        except Exception:  # absent, or damaged in one of the many ways of `imaging.tables`
+            continue
+        is_voi = keyword == "VOILUTSequence"
+        # 16 bits, for a state allows 8 and 16 only; the grey values of a VOI table fill their bits, so they are scaled.
+        scale = 65535 / (2**table.bits - 1) if is_voi and 0 < table.bits < 16 else 1
+        item = type(header)()
+        item.add_new("LUTDescriptor", "SS" if table.first < 0 else "US", [len(table.entries) % 2**16, table.first, 16])
+        item.add_new("LUTData", "OW", (table.entries * scale).round().clip(0, 65535).astype("<u2").tobytes())
+        if not is_voi:
+            item.ModalityLUTType = "US"
+        setattr(header, keyword, [item])
+
+
+def _first(found: Any, keywords: tuple[str, ...], vr: str) -> str | None:
+    """The first of these values that is a valid date or time."""
+    return next((stated for keyword in keywords if _fits(stated := text(found, keyword), vr)), None)
+
+
+def is_uid(text: str) -> bool:
+    """True for digits and dots as PS3.5 9.1 wants them: no leading zeros, at most 64 characters."""
+    return len(text) <= LONGEST and _UID.fullmatch(text) is not None
+
+
+def can_carry(text: str) -> bool:
+    """True for digits and dots, at most 64 characters: what passes as it stands, with leading zeros too."""
+    return _CARRIED.fullmatch(text) is not None
+
+
+def check_uid_root(root: str | None) -> str:
+    """The root to use: the one given or 2.25. Raises ConfigError for one that is no UID, or too long."""
+    if root is None:
+        return UUID_ROOT
+    if not is_uid(root) or len(root) > LONGEST_ROOT:
+        raise ConfigError(
+            f"A UID root is digits and dots, at most {LONGEST_ROOT} characters - got {root!r} - "
+            f"give your organisation's, or none for {UUID_ROOT}"
+        )
+    return root
+
+
+def from_parts(parts: tuple[str, ...], uid_root: str | None = None) -> str:
+    """A UID that depends on these strings only. Raises ConfigError for a wrong root."""
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()
+    root, number = check_uid_root(uid_root), uuid.UUID(bytes=digest[:16], version=5).int
+    return f"{root}.{number % 10 ** (LONGEST - len(root) - 1)}"

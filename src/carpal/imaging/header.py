@@ -74,6 +74,14 @@ def text(dataset: Any, keyword: str) -> str:
     return "" if found is None else str(found).strip(" \0")
 
 
+def stated(dataset: Any, keyword: str) -> str:
+    """A value as text without its padding, several with a backslash between them, as in the file."""
+    found = value(dataset, keyword)
+    if type(found).__name__ == "MultiValue":
+        return "\\".join("" if one is None else str(one).strip(" \0") for one in found)
+    return "" if found is None else str(found).strip(" \0")
+
+
 def word(dataset: Any, keyword: str) -> str:
     """A code string in capitals; "" where there is none."""
     return text(dataset, keyword).upper()

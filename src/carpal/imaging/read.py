@@ -1,14 +1,19 @@
-"""One door for radiographs: a path or a file's bytes become a Radiograph. The content decides, not the extension."""
+"""One door for radiographs: a path, an address or bytes, opened once. The content decides, not the extension."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from carpal.errors import UnreadableImage, UnsuitableImage
 from carpal.imaging import remote
 from carpal.imaging.limits import MAX_BYTES, check_values
 from carpal.imaging.raster import decode_raster
-from carpal.types import Radiograph
+from carpal.types import Header, Radiograph
+
+if TYPE_CHECKING:
+    from carpal.imaging.dicom import DicomFile
 
 READABLE = "PNG, JPEG, TIFF, WebP or DICOM"
 RASTER_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
@@ -35,29 +40,60 @@ FOREIGN_MAGIC = {
 }
 
 
-def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radiograph:
-    """Decodes a PNG, JPEG, TIFF, WebP or DICOM file into a grey picture of at least 32 x 32 pixels.
+@dataclass(frozen=True)
+class ImageFile:
+    """A file as `open_image` found it: its bytes, and of a DICOM file the data set, parsed once; None for others."""
+
+    name: str
+    data: bytes = field(repr=False)
+    dicom: DicomFile | None = field(repr=False)
+
+    @property
+    def header(self) -> Header | None:
+        """What reports need of a DICOM file, also of one that cannot be decoded. Raises UnreadableImage."""
+        return None if self.dicom is None else self.dicom.header
+
+    def decode(self) -> Radiograph:
+        """The grey picture, of at least 32 x 32 pixels. Raises what `read_radiograph` does."""
+        radiograph = _decode_raster(self.data, self.name) if self.dicom is None else self.dicom.decode()
+        check_values(radiograph.pixels_HW, self.name)
+        return radiograph
+
+
+def open_image(source: str | Path | bytes, name: str | None = None, most: int | None = None) -> ImageFile:
+    """Opens a file without decoding its pixels: what is told of it does not depend on how it was reached.
 
     `source` is a path, an address as s3://bucket/hand.png (`remote.py`) or the file's bytes; `name` is what errors and
-    the result call it (default: the path or address).
-    Raises UnreadableImage where the bytes are no such image, UnsuitableImage where the image is too large, too small or
-    blank, BackendError for a DICOM file without pydicom. Nothing else, whatever the bytes are; for an address also
-    ConfigError where its store cannot be opened, BackendError without pyarrow.
+    the result call it (default: the path or address). A deflated DICOM file of more than `most` bytes is refused
+    (default: MAX_BYTES).
+    Raises UnreadableImage where the file is not there, empty or a damaged DICOM file, UnsuitableImage where it is too
+    large, BackendError for a DICOM file without pydicom; for an address also ConfigError where its store cannot be
+    opened, BackendError without pyarrow.
     """
     if name is None:
         name = "the image" if isinstance(source, bytes) else str(source)
-    data = source if isinstance(source, bytes) else _bytes_of(source, name)
+    if isinstance(source, bytes):
+        data = source
+    elif isinstance(source, str) and remote.is_remote(source):
+        data = remote.read_bytes(source)
+    else:
+        data = read_bytes(Path(source), name)
     if not data:
         raise UnreadableImage(f"{name}: the file is empty (0 bytes). Copy or export it again")
-    radiograph = _decode(data, name)
-    check_values(radiograph.pixels_HW, name)
-    return radiograph
+    if not is_dicom(data):
+        return ImageFile(name, data, None)
+    from carpal.imaging.dicom import DicomFile
+
+    return ImageFile(name, data, DicomFile(data, name, most))
 
 
-def _bytes_of(source: str | Path, name: str) -> bytes:
-    if isinstance(source, str) and remote.is_remote(source):
-        return remote.read_bytes(source)
-    return read_bytes(Path(source), name)
+def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radiograph:
+    """Decodes a PNG, JPEG, TIFF, WebP or DICOM file into a grey picture of at least 32 x 32 pixels.
+
+    `source` and `name` are those of `open_image`. Raises what that raises, UnreadableImage where the bytes are no such
+    image, UnsuitableImage where the image is too large, too small or blank. Nothing else, whatever the bytes are.
+    """
+    return open_image(source, name).decode()
 
 
 def is_dicom(data: bytes) -> bool:
@@ -83,11 +119,7 @@ def read_bytes(path: Path, name: str) -> bytes:
         raise UnreadableImage(f"{name}: the file cannot be opened ({reason}). Check its permissions") from error
 
 
-def _decode(data: bytes, name: str) -> Radiograph:
-    if is_dicom(data):
-        from carpal.imaging.dicom import decode_dicom
-
-        return decode_dicom(data, name)
+def _decode_raster(data: bytes, name: str) -> Radiograph:
     if data.startswith(RASTER_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return decode_raster(data, name)
     found = next((kind for magic, kind in FOREIGN_MAGIC.items() if data.startswith(magic)), "no image that we know")

@@ -7,6 +7,7 @@ store's own tools look for them (for S3 the environment or ~/.aws). Names within
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -27,6 +28,11 @@ class Entry(NamedTuple):
 def is_remote(source: str) -> bool:
     """Whether a source is an address and no path."""
     return "://" in source
+
+
+def file_name(source: str) -> str:
+    """The name of a file in its folder, of a path or an address: its options are no part of it."""
+    return Path(unquote(urlsplit(source).path) if is_remote(source) else source).name
 
 
 def list_folder(address: str) -> list[Entry] | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple, TypedDict, Unpack
+from typing import Final, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError, MissingSex
+from carpal.growth.reference import Reference, reference, score
 from carpal.imaging.original import Original
 from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
@@ -17,7 +19,8 @@ from carpal.inference.align import USUAL_RADIUS, AlignedView, predict_view, read
 from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.trust import refusal, sex_fit, two_hands
 from carpal.trust.reasons import refuse
-from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
+from carpal.trust.site import Site
+from carpal.types import RANKS, Assessment, BothSexes, Box, Interval, Radiograph, Refusal, Region, Result, Sex
 
 LOW_SCORE: Final = 0.3
 """A region that the network finds with less than this is named in a warning."""
@@ -48,7 +51,8 @@ def read(
         precision: "fp32" or "int8"; None takes what the weights' sidecar prefers.
 
     Returns:
-        The age in months (0 to 228) with its interval and regions, boxes in pixels of the original; or, where no age
+        The age in months (0 to 228) with its interval and regions, boxes in pixels of the original, and where the file
+        states the chronological age, the z-score by the default reference; or, where no age
         should be read (no hand, two hands, an adult), an assessment whose `refused` says why and that holds no number.
 
     Raises:
@@ -62,7 +66,7 @@ def read(
     stated = to_sex(sex)
     radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
     engine = open_engine(weights, backend, None, precision) if isinstance(weights, (str, Path)) else weights
-    return assess(radiograph, choose_sex(radiograph, stated), engine)
+    return judge(assess(radiograph, choose_sex(radiograph, stated), engine), Facts(radiograph.age_months))
 
 
 def to_sex(sex: str | Sex | None) -> Sex | None:
@@ -84,6 +88,45 @@ def choose_sex(radiograph: Radiograph, stated: Sex | None) -> Sex:
             "Pass --sex male or --sex female"
         )
     return sex
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reading is judged by, besides the radiograph; what is None is not known, and nothing follows from it."""
+
+    age_months: float | None = None
+    """The chronological age on the day of the radiograph."""
+    site: Site | None = None
+    """A hospital's calibration, of the weights that read."""
+    reference: Reference | None = None
+    """The children to compare with; None for the default ones."""
+
+
+@overload
+def judge(result: Assessment, facts: Facts) -> Assessment: ...
+@overload
+def judge(result: BothSexes, facts: Facts) -> BothSexes: ...
+def judge(result: Result, facts: Facts) -> Result:
+    """What a hand's reading means, decided once for every output: age, interval, z-score, or no age at all.
+
+    The site's calibration moves age and interval; an adult's chronological age (`trust.refusal.ADULT_MONTHS`) takes
+    them away; otherwise the age given has its z-score. A refusal stays as it is. Raises ConfigError for a calibration
+    of other weights, or of what is calibrated already.
+    """
+    if isinstance(result, BothSexes):
+        return BothSexes(judge(result.female, facts), judge(result.male, facts))
+    if result.months is None:
+        return result
+    if facts.site is not None:
+        result = facts.site.apply(result)
+    age = facts.age_months
+    if age is None or result.months is None:
+        return result
+    if age >= refusal.ADULT_MONTHS:
+        refused = refuse("adult", result.image, f"the stated age is {refusal.ADULT_MONTHS // 12} years or more")
+        side = result.side_in_image
+        return Assessment(result.image, result.sex, None, (), result.model, refused=refused, side_in_image=side)
+    return replace(result, growth=score(result.sex, result.months, age, facts.reference or reference()))
 
 
 class Switches(TypedDict, total=False):

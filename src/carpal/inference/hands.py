@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from carpal.imaging.original import Original
-from carpal.inference.assess import assess
+from carpal.inference.assess import Facts, assess, judge
 from carpal.inference.engine import Engine
 from carpal.trust import two_hands
 from carpal.types import Assessment, BothSexes, Box, Interval, Radiograph, Region, Result, Sex
@@ -15,16 +15,20 @@ APART_MONTHS: Final = 12.0
 """Two hands of a child further apart than this are flagged where the weights give no interval."""
 
 
-def read_hands(radiograph: Radiograph, sex: Sex | None, engine: Engine) -> list[Assessment] | list[BothSexes]:
-    """One result for each hand in the frame, left (or upper) one first; boxes in pixels of the whole frame.
+def read_hands(
+    radiograph: Radiograph, sex: Sex | None, engine: Engine, facts: Facts | None = None
+) -> list[Assessment] | list[BothSexes]:
+    """One result for each hand in the frame, left (or upper) one first, judged; boxes in pixels of the whole frame.
 
-    `sex` None means that it is unknown: each hand is then read for both sexes, and has two ages instead of one.
+    `sex` None means that it is unknown: each hand is then read for both sexes, and has two ages instead of one. Each is
+    judged by `facts`, None for the chronological age that the file states. Raises what `judge` does.
     """
+    facts = facts or Facts(radiograph.age_months)
     original = Original(radiograph.pixels_HW)
     if sex is not None:
-        return read_frame(radiograph, sex, engine, original)
+        return [judge(one, facts) for one in read_frame(radiograph, sex, engine, original)]
     female, male = (read_frame(radiograph, either, engine, original, stated=False) for either in (Sex.FEMALE, Sex.MALE))
-    return [BothSexes(one, other) for one, other in zip(female, male, strict=True)]
+    return [judge(BothSexes(one, other), facts) for one, other in zip(female, male, strict=True)]
 
 
 def read_frame(

@@ -10,13 +10,14 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from carpal.errors import CarpalError, InputError
 from carpal.imaging import remote
 from carpal.imaging.read import read_radiograph
-from carpal.inference.assess import choose_sex
+from carpal.inference.assess import Facts, choose_sex
 from carpal.inference.engine import Engine
 from carpal.inference.hands import read_hands
 from carpal.types import Assessment, BothSexes, Radiograph, Sex
@@ -41,8 +42,6 @@ class Done(NamedTuple):
     sex: Sex | None
     results: list[Assessment] | list[BothSexes]
     error: CarpalError | None = None
-    months: float | None = None
-    """The chronological age that the file states."""
 
 
 def usable_cores() -> int:
@@ -50,11 +49,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def read_many(jobs: Iterable[Job], engine: Engine, workers: int, both_sexes: bool = False) -> Iterator[Done]:
+def read_many(
+    jobs: Iterable[Job], engine: Engine, workers: int, both_sexes: bool = False, facts: Facts | None = None
+) -> Iterator[Done]:
     """Reads every job and yields the outcomes in the order of the jobs; one that fails does not stop the others.
 
     `engine` must allow several threads at once and take one core for each call; `both_sexes` reads every image for
-    both, whatever is stated. At most `AHEAD` images a worker are in memory.
+    both, whatever is stated; `facts` are what every image is judged by, besides the age that its file states.
+    At most `AHEAD` images a worker are in memory.
     """
     decoding = ThreadPoolExecutor(max(1, workers // READERS_A_DECODER), "decode")
     reading = ThreadPoolExecutor(workers, "read")
@@ -64,7 +66,7 @@ def read_many(jobs: Iterable[Job], engine: Engine, workers: int, both_sexes: boo
             if len(waiting) >= AHEAD * workers:
                 yield waiting.popleft().result()
             decoded = decoding.submit(read_radiograph, job.image)
-            waiting.append(reading.submit(_read, job, decoded, engine, both_sexes))
+            waiting.append(reading.submit(_read, job, decoded, engine, both_sexes, facts))
         while waiting:
             yield waiting.popleft().result()
     finally:
@@ -72,14 +74,14 @@ def read_many(jobs: Iterable[Job], engine: Engine, workers: int, both_sexes: boo
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(job: Job, decoded: Future[Radiograph], engine: Engine, both_sexes: bool) -> Done:
+def _read(job: Job, decoded: Future[Radiograph], engine: Engine, both_sexes: bool, facts: Facts | None) -> Done:
     sex = job.sex
     try:
         radiograph = decoded.result()
         sex = job.sex or radiograph.sex
         wanted = None if both_sexes else choose_sex(radiograph, job.sex)
-        results = read_hands(radiograph, wanted, engine)
-        return Done(job.image, sex, results, months=radiograph.age_months)
+        known = replace(facts or Facts(), age_months=radiograph.age_months)
+        return Done(job.image, sex, read_hands(radiograph, wanted, engine, known))
     except CarpalError as error:
         return Done(job.image, sex, [], error)
     except Exception as error:  # one image never stops the others: a mistake of ours becomes its result

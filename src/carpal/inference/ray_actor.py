@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import carpal
 from carpal.errors import BackendError, ReaderDied
+from carpal.inference.assess import Facts
 from carpal.inference.engine import Engine
 from carpal.inference.pipeline import Done, Job, read_many
 from carpal.optional import need
@@ -39,6 +40,8 @@ class Work:
     model: ModelId
     """What `opening` must open, on every machine."""
     both_sexes: bool = False
+    facts: Facts | None = None
+    """What every image is judged by, besides the age that its file states."""
     folder: str = "."
     """From where relative paths are meant."""
     patience: float = PATIENCE
@@ -104,7 +107,7 @@ class BlockReader:
     def _read(self, jobs: Sequence[Job]) -> list[Done]:
         faulthandler.dump_traceback_later(self.work.patience, exit=True)
         try:
-            return list(read_many(jobs, self.engine, 1, self.work.both_sexes))
+            return list(read_many(jobs, self.engine, 1, self.work.both_sexes, self.work.facts))
         finally:
             faulthandler.cancel_dump_traceback_later()
 

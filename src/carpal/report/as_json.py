@@ -12,7 +12,7 @@ import carpal
 from carpal.errors import CarpalError
 from carpal.growth.reference import classify
 from carpal.report import write_atomically
-from carpal.types import Assessment, BothSexes, Growth, Interval, ModelId, Refusal, Region, Result, Sex
+from carpal.types import Assessment, BothSexes, Interval, ModelId, Refusal, Region, Result, Score, Sex
 
 KEYS: Final = (
     "image",
@@ -139,7 +139,7 @@ def _site(assessment: Assessment) -> dict[str, Any] | None:
     return {"calibration": assessment.site, "raw_months": round(assessment.raw_months, 3)}
 
 
-def _growth(growth: Growth | None) -> dict[str, Any] | None:
+def _growth(growth: Score | None) -> dict[str, Any] | None:
     """The comparison with children of the same age; its numbers are null outside the reference, `note` says why."""
     if growth is None:
         return None

@@ -8,10 +8,10 @@ from PIL import Image
 from carpal.optional import need
 from carpal.report.dicom_common import new_object, to_bytes
 from carpal.report.findings import Findings
-from carpal.report.source import Source
+from carpal.types import Header
 
 
-def write(found: Findings, source: Source, picture: Image.Image, uid_root: str | None = None) -> bytes:
+def write(found: Findings, source: Header, picture: Image.Image, uid_root: str | None = None) -> bytes:
     """The picture (RGB, from `overlay.draw`) as a DICOM file. Raises BackendError without pydicom, ConfigError.
 
     The age and the warning are burnt in, the patient's name is not; BurnedInAnnotation says YES all the same.

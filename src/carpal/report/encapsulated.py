@@ -5,10 +5,10 @@ from __future__ import annotations
 from carpal.optional import need
 from carpal.report.dicom_common import TITLES, new_object, to_bytes
 from carpal.report.findings import Findings
-from carpal.report.source import Source
+from carpal.types import Header
 
 
-def write(found: Findings, source: Source, pdf: bytes, uid_root: str | None = None) -> bytes:
+def write(found: Findings, source: Header, pdf: bytes, uid_root: str | None = None) -> bytes:
     """The page as a DICOM file (PS3.3 A.45.1). Raises BackendError without pydicom, ConfigError for a wrong root."""
     need("pydicom", "An encapsulated PDF", extra="dicom")
     dataset = new_object("pdf", "DOC", found, source, uid_root)

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import carpal
 from carpal.errors import CarpalError, MissingSex
+from carpal.growth.reference import classify, reference, score
 from carpal.report.codes import ADVANCED, DELAYED, Code
-from carpal.types import Assessment, Box, Interval, ModelId, Refusal, Result, Sex, Side
-
-if TYPE_CHECKING:
-    from carpal.report.source import Source
+from carpal.types import Assessment, Box, Header, Interval, ModelId, Refusal, Result, Score, Sex, Side
 
 NOTICE: Final = "Research only, not a medical device"
 
@@ -28,25 +26,6 @@ class Finding:
     name: str
     box: Box
     months: float
-
-
-@dataclass(frozen=True)
-class Score:
-    """How the bone age lies among children of the chronological age: mean and SD in months, and whose table it is."""
-
-    z: float
-    mean: float
-    sd: float
-    chronological_months: float
-    reference: str
-    citation: str
-
-    @property
-    def maturation(self) -> Code | None:
-        """Delayed or advanced as `growth` calls it, otherwise None."""
-        from carpal.growth.reference import classify
-
-        return {"delayed": DELAYED, "advanced": ADVANCED}.get(classify(self.z))
 
 
 @dataclass(frozen=True)
@@ -69,8 +48,17 @@ class Findings:
     site: str | None = None
     part: str | None = None
     """ "left", "right", "top" or "bottom" of the picture for one of two hands in it; not which hand it is."""
+    revision: str | None = None
+    """A hash of what people changed in the reading, such as regions put right by hand; it enters every UID."""
     readings: tuple[Findings, ...] = ()
     """All readings of a radiograph that has several: of two hands, for both sexes. It has no age of its own then."""
+
+    @property
+    def maturation(self) -> Code | None:
+        """Delayed or advanced, as `growth.reference.classify` calls it; otherwise None."""
+        if self.score is None or self.score.z is None:
+            return None
+        return {"delayed": DELAYED, "advanced": ADVANCED}.get(classify(self.score.z))
 
     @property
     def algorithm(self) -> str:
@@ -107,7 +95,7 @@ class Findings:
             return f"No bone age: {self.refusal.message}"
         sentence = f"Bone age {self.months:.1f} months ({self.sex})"
         sentence += _span(self.interval)
-        if self.score is not None:
+        if self.score is not None and self.score.z is not None:
             sentence += f", z-score {self.score.z:+.2f} ({self.score.reference})"
         return sentence + self._calibrated
 
@@ -125,11 +113,11 @@ class Findings:
         """Whether the picture holds two hands, so that the file's side is that of neither."""
         return self.part is not None or any(reading.part is not None for reading in self.readings)
 
-    def side(self, source: Source) -> Side | None:
+    def side(self, source: Header) -> Side | None:
         """Which hand it is, as the file states it."""
         return None if self.has_parts else source.exam.side
 
-    def laterality(self, source: Source) -> str:
+    def laterality(self, source: Header) -> str:
         """Laterality (0020,0060) for objects that show the hand: L, R or, unknown, empty."""
         return "" if self.has_parts else source.laterality
 
@@ -147,9 +135,9 @@ class Findings:
         return [(reading, region) for (_, region), reading in found.items()]
 
 
-def findings(assessment: Assessment, source: Source) -> Findings:
-    """An assessment's findings, with its z-score, or one by the default reference where nobody compared it and the file
-    states the chronological age."""
+def findings(assessment: Assessment, source: Header) -> Findings:
+    """An assessment's findings, with the z-score that it was judged by, or one by the default reference where nobody
+    judged it and the file states the chronological age."""
     interval = assessment.interval
     months = None if assessment.months is None else round(assessment.months, 1)
     score, apart, missing = _score(assessment, source.exam.age_months)
@@ -184,7 +172,7 @@ def each(results: Sequence[Result]) -> list[Assessment]:
     return flat
 
 
-def together(results: Sequence[Result], source: Source) -> Findings:
+def together(results: Sequence[Result], source: Header) -> Findings:
     """The findings of all results of one radiograph: of the only one itself, of several a whole that holds each."""
     readings = tuple(findings(assessment, source) for assessment in each(results))
     first, sexes = readings[0], {reading.sex for reading in readings}
@@ -212,24 +200,22 @@ def was_attempted(found: Findings) -> bool:
 
 
 def _score(assessment: Assessment, age: float | None) -> tuple[Score | None, str | None, tuple[str, ...]]:
-    """The z-score of the assessment's own comparison, else by the default reference at the `age` that the file states.
-
-    With it what sets it apart from the latter, and a warning outside the table.
+    """The comparison that the reading was judged by, or where nobody judged it one by the default reference at the
+    `age` that the file states. With it what sets it apart from the latter, and a warning outside the table.
     """
     if assessment.months is None or (assessment.growth is None and age is None):
         return None, None, ()
-    from carpal.growth.compare import compare
-    from carpal.growth.reference import reference
-
-    usual = None if age is None else compare(assessment.sex, assessment.months, age, reference())
-    growth = assessment.growth or usual
-    assert growth is not None
-    apart = None if growth == usual else str((growth.reference, growth.citation, growth.chronological_months))
-    if growth.z is None or growth.mean is None or growth.sd is None:
+    usual = reference()
+    growth = assessment.growth
+    if growth is None:
+        assert age is not None
+        growth = score(assessment.sex, assessment.months, age, usual)
+    at_usual = (usual.name, usual.citation, None if age is None else round(age, 1))
+    basis = (growth.reference, growth.citation, growth.chronological_months)
+    apart = None if basis == at_usual else str(basis)
+    if growth.z is None:
         return None, apart, (growth.note,)
-    apart = apart and f"{apart} {growth.mean} {growth.sd}"
-    age = growth.chronological_months
-    return Score(growth.z, growth.mean, growth.sd, age, growth.reference, growth.citation), apart, ()
+    return growth, apart and f"{apart} {growth.mean} {growth.sd}", ()
 
 
 def _months(found: Findings) -> str:

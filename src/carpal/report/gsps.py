@@ -10,18 +10,18 @@ from typing import Any, Final
 import numpy as np
 
 from carpal.imaging.dicom import quiet
+from carpal.imaging.exam import CR_IMAGE
 from carpal.optional import need
-from carpal.report.dicom_common import equipment, identity, to_bytes
+from carpal.report.dicom_common import derive, equipment, identity, to_bytes
 from carpal.report.findings import Finding, Findings
-from carpal.report.source import CR_IMAGE, Source
-from carpal.report.uids import derive
+from carpal.types import Header
 
 REGIONS_LAYER, RESULT_LAYER = "REGIONS", "RESULT"
 RESULT_BOX: Final = (0.02, 0.02, 0.98, 0.08)
 """Left, top, right, bottom of the result's line, as shares of the display; several readings get more height."""
 
 
-def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
+def write(found: Findings, source: Header, uid_root: str | None = None) -> bytes:
     """The presentation state as a DICOM file, for a grey radiograph. Raises BackendError, ConfigError."""
     need("highdicom", "A presentation state", extra="dicom")
     from highdicom.pr import GraphicLayer, GrayscaleSoftcopyPresentationState
@@ -53,9 +53,9 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
     return to_bytes(state, source)
 
 
-def _image(source: Source) -> Any:
+def _image(source: Header) -> Any:
     """The radiograph as highdicom takes it: a single frame without tables; `write` puts both back."""
-    image = source.dataset()
+    image = source.copy()
     for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
         image.pop(keyword, None)
     if source.frame is not None:
@@ -64,19 +64,19 @@ def _image(source: Source) -> Any:
     return image
 
 
-def _add_tables(state: Any, source: Source) -> None:
+def _add_tables(state: Any, source: Header) -> None:
     """The radiograph's own lookup tables, whose bits highdicom would take from the type of the array."""
     from pydicom import Dataset
 
-    if "ModalityLUTSequence" in source.header:
-        state.ModalityLUTSequence = source.dataset().ModalityLUTSequence
-    if "VOILUTSequence" in source.header:
+    if "ModalityLUTSequence" in source.dataset:
+        state.ModalityLUTSequence = source.copy().ModalityLUTSequence
+    if "VOILUTSequence" in source.dataset:
         item = Dataset()
-        item.VOILUTSequence = source.dataset().VOILUTSequence
+        item.VOILUTSequence = source.copy().VOILUTSequence
         state.SoftcopyVOILUTSequence = [item]
 
 
-def _refer_to_frame(item: Any, source: Source, frame: int) -> None:
+def _refer_to_frame(item: Any, source: Header, frame: int) -> None:
     """Puts the class, and the frame, back into every reference to the radiograph."""
     for element in item:
         for child in element.value if element.VR == "SQ" else ():
@@ -85,7 +85,7 @@ def _refer_to_frame(item: Any, source: Source, frame: int) -> None:
             _refer_to_frame(child, source, frame)
 
 
-def _polarity(source: Source) -> Any:
+def _polarity(source: Header) -> Any:
     """A state's shape replaces the image's photometric interpretation (PS3.3 C.11.6): MONOCHROME1 needs INVERSE."""
     from highdicom import PresentationLUTTransformation
 
@@ -93,7 +93,7 @@ def _polarity(source: Source) -> Any:
     return PresentationLUTTransformation(presentation_lut_shape="INVERSE" if inverse else "IDENTITY")
 
 
-def _annotations(found: Findings, source: Source, uid_root: str | None, layers: list[Any]) -> list[Any]:
+def _annotations(found: Findings, source: Header, uid_root: str | None, layers: list[Any]) -> list[Any]:
     from highdicom.pr import GraphicAnnotation, TextObject
 
     image = [_image(source)]
@@ -108,7 +108,7 @@ def _annotations(found: Findings, source: Source, uid_root: str | None, layers: 
     return drawn
 
 
-def _outline(region: Finding, found: Findings, source: Source, uid_root: str | None) -> Any:
+def _outline(region: Finding, found: Findings, source: Header, uid_root: str | None) -> Any:
     from highdicom.pr import GraphicObject
 
     x1, y1, x2, y2 = region.box.x1, region.box.y1, region.box.x2, region.box.y2
@@ -117,9 +117,9 @@ def _outline(region: Finding, found: Findings, source: Source, uid_root: str | N
     return GraphicObject("POLYLINE", outline_N2, "PIXEL", tracking_id=region.name, tracking_uid=uid)
 
 
-def _name(region: Finding, source: Source) -> Any:
+def _name(region: Finding, source: Header) -> Any:
     """The region's name and age at the upper right corner of its box."""
     from highdicom.pr import TextObject
 
-    x, y = min(region.box.x2, source.header.Columns), max(region.box.y1, 0.0)
+    x, y = min(region.box.x2, source.dataset.Columns), max(region.box.y1, 0.0)
     return TextObject(f"{region.name} {region.months:.0f}", "PIXEL", anchor_point=(x, y), anchor_point_visible=False)

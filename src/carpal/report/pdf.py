@@ -163,7 +163,7 @@ def _judged(summary: Summary, words: Words) -> list[str]:
     lines = [summary.interval_note]
     if summary.score is not None:
         title = words.gettext("z-score")
-        lines.append(f"{title} {signed(summary.score.z)}: {summary.verdict}")
+        lines.append(f"{title} {signed(summary.score.numbers[2])}: {summary.verdict}")
     return lines
 
 

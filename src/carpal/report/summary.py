@@ -12,27 +12,18 @@ from typing import Final
 
 from carpal.anatomy import GROUPS, group_of
 from carpal.errors import GrowthError
-from carpal.growth.compare import compare
 from carpal.growth.height import WITHIN, AdultHeight, adult_height
-from carpal.growth.reference import Reference, classify, reference
+from carpal.growth.reference import Maturity, Reference, classify, reference
+from carpal.growth.reference import score as score_of
 from carpal.growth.velocity import Study, Velocity, standard_error, velocity
 from carpal.report import curves
 from carpal.report.chart import Chart
 from carpal.report.child import Child
 from carpal.report.language import Words
 from carpal.report.text import signed, years
-from carpal.types import Assessment
+from carpal.types import Assessment, Score
 
 FINGERS: Final = (*GROUPS["MCP"], *GROUPS["PIP"], *GROUPS["DIP"])
-
-
-@dataclass(frozen=True)
-class Score:
-    """How many standard deviations the bone age lies from the reference's mean, and what that is called."""
-
-    z: float
-    verdict: str
-    """ "delayed", "normal" or "advanced"."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +34,8 @@ class Summary:
     child: Child
     own_months: float | None
     score: Score | None
+    maturity: Maturity | None
+    """What the z-score is called; `verdict` is the same in the reader's language."""
     verdict: str
     score_note: str
     interval_note: str
@@ -82,6 +75,7 @@ def summarise(assessment: Assessment, child: Child, words: Words, own_months: fl
     """Everything that a report says of a reading. An assessment without an age has no comparison."""
     table = child.reference or reference()
     score, score_note = _score(assessment, child, table, words)
+    maturity = None if score is None or score.z is None else classify(score.z)
     speed, velocity_note = _velocity(assessment, child, words)
     height, height_note = _height(assessment, child, words)
     groups = _groups(assessment, words)
@@ -90,7 +84,8 @@ def summarise(assessment: Assessment, child: Child, words: Words, own_months: fl
         child=child,
         own_months=own_months,
         score=score,
-        verdict=_verdict(score, words),
+        maturity=maturity,
+        verdict=_verdict(maturity, words),
         score_note=score_note,
         interval_note=_interval_note(assessment, words),
         site_note=_site_note(assessment, words),
@@ -117,24 +112,27 @@ def _score(assessment: Assessment, child: Child, table: Reference, words: Words)
         return None, ""
     if child.months is None:
         return None, words.gettext("Without the date of birth and the date of the radiograph there is no comparison.")
-    found = compare(assessment.sex, assessment.months, child.months, table)
+    found = assessment.growth
+    judged_by = found and (found.reference, found.citation, found.chronological_months)
+    if found is None or judged_by != (table.name, table.citation, round(child.months, 1)):  # not judged for this child
+        found = score_of(assessment.sex, assessment.months, child.months, table)
     if found.z is None or found.mean is None:
         return None, found.note
     note = words.gettext("Expected at this age: %(mean)s, SD %(sd).1f months (%(source)s). Normal: within ± 2 SD.")
-    return Score(found.z, classify(found.z)), note % {
+    return found, note % {
         "mean": years(found.mean, words),
         "sd": found.sd,
         "source": table.citation,
     }
 
 
-def _verdict(score: Score | None, words: Words) -> str:
+def _verdict(maturity: Maturity | None, words: Words) -> str:
     names = {
         "delayed": words.gettext("delayed"),
         "normal": words.gettext("normal"),
         "advanced": words.gettext("advanced"),
     }
-    return names[score.verdict] if score else ""
+    return names[maturity] if maturity else ""
 
 
 def _interval_note(assessment: Assessment, words: Words) -> str:

@@ -19,13 +19,14 @@ from carpal.errors import CarpalError
 from carpal.report.child import HEIGHT_CM
 from carpal.service.jobs import Job
 from carpal.service.readings import Decision, Study
-from carpal.service.studies import Facts
+from carpal.service.studies import UploadFacts
 from carpal.types import RANKS, Sex
 
 STATUS: Final = {
     "bad-input": 422,
     "unreadable-image": 422,
     "unsuitable-image": 422,
+    "bad-identity": 422,
     "missing-sex": 422,
     "bad-config": 422,
     "out-of-resources": 507,
@@ -297,7 +298,7 @@ def facts_of(
     patient_name: Annotated[str, Form(max_length=200)] = "",
     patient_id: Annotated[str, Form(max_length=64)] = "",
     blind: Annotated[bool | None, Form(description=BLIND)] = None,
-) -> Facts:
+) -> UploadFacts:
     """The facts of a form, checked against each other. Raises Problem."""
     latest = date.today() + timedelta(days=1)
     for day in (birth_date, study_date):
@@ -305,7 +306,7 @@ def facts_of(
             raise Problem(422, f"A date lies between {EARLIEST} and today. Correct the date", "bad-facts")
     if birth_date and study_date and study_date < birth_date:
         raise Problem(422, "The radiograph is older than the child. Correct one of the two dates", "bad-facts")
-    return Facts(
+    return UploadFacts(
         sex=sex,
         birth_date=birth_date.isoformat() if birth_date else None,
         study_date=study_date.isoformat() if study_date else None,

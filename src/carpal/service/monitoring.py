@@ -18,7 +18,7 @@ from carpal.errors import NodeError
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4"
 BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
-"""Seconds, upper ends: from a reading on a fast machine to one that waits for a slow disk."""
+"""Upper ends of the histogram of a reading's duration, in seconds."""
 COUNTERS: Final = {
     "carpal_received_total": (
         "Objects taken from a sender, by how they came and whether they were new.",

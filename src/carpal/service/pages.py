@@ -38,7 +38,7 @@ from carpal.service.api import NotTaken, Problem, ProblemOut, RegionsIn, facts_o
 from carpal.service.auth import SESSION_SECONDS, User
 from carpal.service.picture import for_viewer
 from carpal.service.readings import Decision
-from carpal.service.studies import Facts
+from carpal.service.studies import UploadFacts
 from carpal.trust.reasons import translated
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
@@ -58,7 +58,7 @@ def checked_form(request: Request, form_token: Annotated[str, Form()] = "") -> N
 
 router = APIRouter(include_in_schema=False)
 Checked = Depends(checked_form)
-FormFacts = Annotated[Facts, Depends(facts_of)]
+FormFacts = Annotated[UploadFacts, Depends(facts_of)]
 
 
 @cache

@@ -7,33 +7,29 @@ import hashlib
 import json
 import os
 import resource
-import struct
 import sys
-import zlib
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from carpal.errors import CarpalError, InputError, UnreadableImage
-from carpal.growth.compare import compared
+from carpal.errors import BadIdentity, CarpalError, InputError, UnreadableImage, UnsuitableImage
 from carpal.growth.reference import find_reference
-from carpal.imaging.header import text, value
-from carpal.inference.assess import choose_sex
+from carpal.imaging.exam import can_carry
+from carpal.imaging.header import stated, text
+from carpal.imaging.read import DICOM_MAGIC, ImageFile, open_image
+from carpal.inference.assess import Facts, choose_sex
 from carpal.inference.engine import Engine, open_engine
 from carpal.inference.hands import cut_out, read_hands
 from carpal.optional import need
 from carpal.report import as_json
-from carpal.report.uids import is_uid
 from carpal.service.config import Route
 from carpal.service.reader import Answer, Outcome
 from carpal.service.routing import TAGS, fits
-from carpal.trust.site import calibrated, read_site
+from carpal.trust.site import read_site
 from carpal.types import Radiograph
 
-DEFLATED: Final = b"1.2.840.10008.1.2.1.99"
 MAX_INFLATED: Final = 64 * 2**20
 """Two bytes a pixel make 32 megapixels: more than the largest detectors have."""
 OURS: Final = "carpal"
@@ -57,72 +53,69 @@ class Reading:
     def read(self, data: bytes, instance: str, known_pixels: list[str]) -> Answer:
         """The outcome of one DICOM file, whatever it holds."""
         try:
-            header, pixels = _header(data)
+            file = _opened(data)
+            tags, pixels = _routing_tags(file)
         except UnreadableImage as error:
             return Answer(Outcome.IGNORED, error.code, str(error))
         result = {"instance": instance, "pixels": pixels}
-        if header["SOPInstanceUID"] != instance and is_uid(header["SOPInstanceUID"]):  # not a UID: the command's holds
+        if tags["SOPInstanceUID"] != instance and can_carry(tags["SOPInstanceUID"]):  # not a UID: the command's holds
             return Answer(Outcome.IGNORED, "other-uid", "the data set and the command name different instances", result)
-        if known_pixels and pixels not in known_pixels and _decoded(data) not in known_pixels:
+        if known_pixels and pixels not in known_pixels and _picture(file) not in known_pixels:
             message = "another picture was received under the same SOP instance UID: the first one stands"
             return Answer(Outcome.IGNORED, "duplicate-uid", message, result)
-        if header["Manufacturer"] == OURS:
+        if tags["Manufacturer"] == OURS:
             return Answer(Outcome.IGNORED, "own-result", "it is a result of ours that came back", result)
-        if not fits(header, self.routes):
+        if not fits(tags, self.routes):
             return Answer(Outcome.IGNORED, "no-route", "no [[route]] wants this kind of study", result)
         try:
-            return self._assess(data, result)
+            return self._assess(file, result)
         except InputError as error:
-            return self._refuse(data, error, result)
+            return self._refuse(file, error, result)
         except CarpalError as error:
             return Answer(Outcome.FAILED, error.code, str(error), result)
 
-    def _assess(self, data: bytes, result: dict[str, Any]) -> Answer:
-        from carpal.imaging.read import read_radiograph
+    def _assess(self, file: ImageFile, result: dict[str, Any]) -> Answer:
         from carpal.report import forms
         from carpal.report.findings import each, together
-        from carpal.report.source import read_source
 
-        radiograph = read_radiograph(data, NAME)
+        radiograph = file.decode()
+        header = radiograph.header
+        assert header is not None
         may_be_unknown = self.settings["unknown_sex"] == "both"
         sex = radiograph.sex if may_be_unknown else choose_sex(radiograph, None)
-        read = [calibrated(result, self.site) for result in read_hands(radiograph, sex, self.engine)]
-        results = [compared(result, radiograph.age_months, self.table) for result in read]
+        results = read_hands(radiograph, sex, self.engine, Facts(radiograph.age_months, self.site, self.table))
         hands = [cut_out(radiograph, result) for result in results]
-        source = read_source(data, name=NAME)
         kinds, uid_root = self.settings["objects"], self.settings["uid_root"]
-        made = forms.make_all(kinds, results, source, hands, uid_root, self.table)
+        made = forms.make_all(kinds, results, header, hands, uid_root, self.table)
         result = {**result, "picture": _hash(radiograph), "assessments": [as_json.entry(one) for one in each(results)]}
-        refusal = together(results, source).refusal
+        refusal = together(results, header).refusal
         if refusal is None:
             return Answer(Outcome.READ, result=result, files=_files(made))
         files = _files(made) if self.settings["refusals"] else {}
         return Answer(Outcome.REFUSED, refusal.code, refusal.message, result, files)
 
-    def _refuse(self, data: bytes, error: InputError, result: dict[str, Any]) -> Answer:
+    def _refuse(self, file: ImageFile, error: InputError, result: dict[str, Any]) -> Answer:
         """A reason instead of an age; still told to the archive, where the file says whose it is."""
         from carpal.report import forms
         from carpal.report.findings import refused
-        from carpal.report.source import read_source
 
         files: dict[str, bytes] = {}
         if self.settings["refusals"]:
             try:
-                source = read_source(data, name=NAME)
+                header = file.header
+                assert header is not None
                 found = refused(error, self.engine.model)
-                made = forms.make(self.settings["objects"], found, source, uid_root=self.settings["uid_root"])
+                made = forms.make(self.settings["objects"], found, header, uid_root=self.settings["uid_root"])
                 files = _files(made)
-            except UnreadableImage:
+            except (UnreadableImage, BadIdentity):
                 pass  # no patient and no study to attach it to
         return Answer(Outcome.REFUSED, error.code, str(error), result, files)
 
 
-def _decoded(data: bytes) -> str | None:
+def _picture(file: ImageFile) -> str | None:
     """The hash of the picture itself: an archive may have compressed it anew, without loss. None for no picture."""
-    from carpal.imaging.read import read_radiograph
-
     try:
-        return _hash(read_radiograph(data, NAME))
+        return _hash(file.decode())
     except InputError:
         return None
 
@@ -132,45 +125,35 @@ def _hash(radiograph: Radiograph) -> str:
     return hashlib.sha256(f"{pixels_HW.shape} {pixels_HW.dtype.str}".encode() + pixels_HW.tobytes()).hexdigest()
 
 
-def _header(data: bytes) -> tuple[dict[str, str], str]:
+def _opened(data: bytes) -> ImageFile:
+    """The object, parsed once for everything that is asked of it. Raises UnreadableImage."""
+    wrong = ""
+    try:
+        file = open_image(data, NAME, MAX_INFLATED)
+        if file.dicom is None or data[128:132] != DICOM_MAGIC:  # what came over the network always has a preamble
+            wrong = "no DICOM file"
+    except (UnreadableImage, UnsuitableImage) as error:
+        wrong = str(error).removeprefix(f"{NAME}: ")
+    if wrong:
+        raise UnreadableImage(f"{NAME} is damaged or no DICOM file ({len(data)} bytes; {wrong}) - send it again")
+    return file
+
+
+def _routing_tags(file: ImageFile) -> tuple[dict[str, str], str]:
     """The tags of HEADER as strings, and the SHA-256 of the pixels. Several values stay apart by a backslash, what
     cannot be read is "", and a class that the data set lacks is that of the command. Raises UnreadableImage."""
-    from carpal.imaging.dicom import keep_pixel_bytes, quiet
+    from carpal.imaging.dicom import damaged, quiet
 
-    pydicom = need("pydicom", feature="The node", extra="node")
+    assert file.dicom is not None
+    dataset = file.dicom.dataset
     try:
-        _check_inflated(data)
         with quiet():
-            header = pydicom.dcmread(BytesIO(data), specific_tags=[*HEADER, "PixelData"], force=False)
-            keep_pixel_bytes(pydicom, header)
-            pixels = hashlib.sha256(header["PixelData"].value if "PixelData" in header else b"").hexdigest()
-            found = {tag: _joined(header, tag) for tag in HEADER}
-        found["SOPClassUID"] = found["SOPClassUID"] or text(header.file_meta, "MediaStorageSOPClassUID")
+            pixels = hashlib.sha256(dataset["PixelData"].value if "PixelData" in dataset else b"").hexdigest()
+            found = {tag: stated(dataset, tag) for tag in HEADER}
+        found["SOPClassUID"] = found["SOPClassUID"] or text(dataset.file_meta, "MediaStorageSOPClassUID")
         return found, pixels
-    except Exception as error:  # pydicom raises what its parsers meet; its text may quote a patient's tags
-        raise UnreadableImage(
-            f"{NAME} is damaged or no DICOM file ({len(data)} bytes; {type(error).__name__}) - send it again"
-        ) from None
-
-
-def _joined(header: Any, tag: str) -> str:
-    """A value as a string without its padding; several with a backslash between them, as in the file."""
-    found = value(header, tag)
-    several = found if type(found).__name__ == "MultiValue" else [found]
-    return "\\".join("" if one is None else str(one).strip(" \0") for one in several)
-
-
-def _check_inflated(data: bytes) -> None:
-    """A deflated data set is counted before it is unfolded: a thousandth of it could fill the memory."""
-    if DEFLATED not in data[132:1024]:
-        return
-    (meta_length,) = struct.unpack("<I", data[140:144])  # of (0002,0000), the first element after the preamble
-    inflater, rest, size = zlib.decompressobj(-zlib.MAX_WBITS), data[144 + meta_length :], 0
-    while rest and size <= MAX_INFLATED:
-        size += len(inflater.decompress(rest, 1 << 20))
-        rest = inflater.unconsumed_tail
-    if size > MAX_INFLATED:
-        raise ValueError("it unfolds to more than a radiograph can have")
+    except Exception as error:  # pydicom raises what its converters meet; its text may quote a patient's tags
+        raise damaged(file.data, NAME, error) from None
 
 
 def _files(made: dict[str, Any]) -> dict[str, bytes]:

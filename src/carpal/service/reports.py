@@ -14,11 +14,10 @@ from carpal.inference.hands import cut_out
 from carpal.report import as_json, encapsulated, forms, overlay, pdf, signed
 from carpal.report.child import Signature
 from carpal.report.findings import each, together
-from carpal.report.source import read_source
 from carpal.service.api import Problem
 from carpal.service.jobs import State
 from carpal.service.readings import Study
-from carpal.service.studies import NAME, Studies
+from carpal.service.studies import Studies
 from carpal.types import Radiograph, Result, has_age
 
 
@@ -123,24 +122,24 @@ def _of_dicom(studies: Studies, study: Study, results: Sequence[Result], form: F
     SR, FHIR and PDF carry the signature, if there is one; it refers to what the machine read by itself. What is made
     from regions that were put right has UIDs of its own, and so has each page in an envelope, by its content.
     """
-    source, signature = read_source(studies.path(study), name=NAME), signature_of(studies, study)
+    source, signature = studies.radiograph(study).header, signature_of(studies, study)
+    assert source is not None, "`forms_of` offers these forms of DICOM files only"
     machine = together(studies.results(study), source)
     corrected, seen = studies.corrected(study), None
     if corrected:
-        source_seen = replace(source, revision=f"regions {_digest(corrected[1].boxes)}")
-        seen = together(results, source_seen), source_seen
+        seen = replace(together(results, source), revision=f"regions {_digest(corrected[1].boxes)}")
     if signature is not None and form is FormName.SR:
         return signed.write_sr(machine, source, signature, seen=seen)
     if signature is not None and form is FormName.FHIR:
         return signed.write_fhir(machine, source, signature, seen=seen)
-    found, of = seen or (machine, source)
+    found = seen or machine
     if form is FormName.PDF_IN_DICOM:
         page = _plain(studies, study, results, FormName.PDF, language)
-        return encapsulated.write(found, replace(of, revision=f"page {hashlib.sha256(page).hexdigest()}"), page)
+        return encapsulated.write(replace(found, revision=f"page {hashlib.sha256(page).hexdigest()}"), source, page)
     kind = {FormName.SR: "sr", FormName.CAPTURE: "capture", FormName.GSPS: "gsps", FormName.FHIR: "fhir"}.get(
         form, "hl7"
     )
-    made = forms.make([kind], found, of, hands=_hands(studies, study, results))
+    made = forms.make([kind], found, source, hands=_hands(studies, study, results))
     if kind not in made:
         raise Problem(404, "This form does not exist for such a radiograph. Ask for another form", "no-such-form")
     return made[kind].content

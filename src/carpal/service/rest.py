@@ -41,7 +41,7 @@ from carpal.service.auth import User
 from carpal.service.gate import Gate
 from carpal.service.jobs import State
 from carpal.service.readings import Reading, Study
-from carpal.service.studies import Facts
+from carpal.service.studies import UploadFacts
 
 VERSION: Final = "1"
 ALWAYS: Final = errors_of(400, 401, 403, 404, 405, 408, 413, 422, 429, 500, 503, 507)
@@ -49,7 +49,7 @@ ALWAYS: Final = errors_of(400, 401, 403, 404, 405, 408, 413, 422, 429, 500, 503,
 router = APIRouter(prefix="/api/v1", responses=ALWAYS)
 public = APIRouter(prefix="/api/v1", responses=errors_of(400, 405, 429, 500, 503))
 
-FormFacts = Annotated[Facts, Depends(facts_of)]
+FormFacts = Annotated[UploadFacts, Depends(facts_of)]
 
 
 @public.get("/health")
@@ -111,7 +111,7 @@ def add_jobs(
     return JobsOut(jobs=[_job(desk, study, user) for study in taken], refused=refused)
 
 
-def take(desk: Desk, user: User, files: list[UploadFile], facts: Facts) -> tuple[list[Study], list[NotTaken]]:
+def take(desk: Desk, user: User, files: list[UploadFile], facts: UploadFacts) -> tuple[list[Study], list[NotTaken]]:
     """Keeps and queues the files of an upload. Raises the first error where not one of them could be taken."""
     if len(files) > desk.settings.max_files:
         raise Problem(413, f"{len(files)} files are more than {desk.settings.max_files}. Send them in several requests")
@@ -152,7 +152,7 @@ def change_job(desk: Desked, user: Asking, study: OneStudy, facts: FormFacts) ->
     return _job(desk, change(desk, study, facts), user)
 
 
-def change(desk: Desk, study: Study, facts: Facts) -> Study:
+def change(desk: Desk, study: Study, facts: UploadFacts) -> Study:
     """Writes the facts that are given into the study, and queues it where the sex is new."""
     if desk.studies.readings.signed(study.id) is not None:
         raise Problem(409, "The study is signed. Its facts cannot be changed any more", "signed")

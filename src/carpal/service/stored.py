@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from carpal.types import Assessment, BothSexes, Box, Growth, Interval, ModelId, Refusal, Region, Result, Sex
+from carpal.types import Assessment, BothSexes, Box, Interval, ModelId, Refusal, Region, Result, Score, Sex
 
 
 def to_plain(results: Sequence[Result]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def _assessment(plain: dict[str, Any]) -> Assessment:
             "probabilities": tuple(plain["probabilities"]),
             "warnings": tuple(plain["warnings"]),
             "refused": Refusal(**plain["refused"]) if plain["refused"] else None,
-            "growth": Growth(**plain["growth"]) if plain.get("growth") else None,
+            "growth": Score(**plain["growth"]) if plain.get("growth") else None,
             "interval": Interval(**plain["interval"]) if plain["interval"] else None,
         }
     )

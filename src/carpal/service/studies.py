@@ -21,20 +21,18 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import INDEX, REGIONS
 from carpal.errors import CarpalError, InputError, UnreadableImage
-from carpal.growth.compare import compared
 from carpal.growth.reference import Reference, reference
 from carpal.imaging.read import is_dicom, read_radiograph
-from carpal.inference.assess import assess, choose_sex, to_sex
+from carpal.inference.assess import Facts, assess, choose_sex, judge, to_sex
 from carpal.inference.engine import Engine
 from carpal.inference.hands import read_hands
 from carpal.report.child import Child, Earlier
 from carpal.service.jobs import Job, Jobs, Limits, State
-from carpal.service.patient import patient_of
 from carpal.service.readings import Correction, Decision, Readings, Study, new_id, now
 from carpal.service.stored import from_plain, renamed, to_plain
 from carpal.service.turns import Turns
-from carpal.trust.refusal import ADULT_MONTHS, of_stated_age
-from carpal.trust.site import Site, calibrated
+from carpal.trust.refusal import ADULT_MONTHS
+from carpal.trust.site import Site
 from carpal.types import Assessment, BothSexes, Interval, Radiograph, Result, Sex
 
 KIND: Final = "web"
@@ -54,7 +52,7 @@ KEPT: Final = 4
 
 
 @dataclass(frozen=True)
-class Facts:
+class UploadFacts:
     """What came with an upload; what is empty is taken from the file."""
 
     sex: str | None = None
@@ -110,24 +108,25 @@ class Studies:
             self._thread.join()
         self.jobs.close()
 
-    def receive(self, content: BinaryIO, file: str, facts: Facts, owner: str) -> Study:
+    def receive(self, content: BinaryIO, file: str, facts: UploadFacts, owner: str) -> Study:
         """Keeps a radiograph that can be read, and queues it where the sex is known. Raises CarpalError otherwise.
 
         `file` is the name that it was uploaded under.
         """
         with self.jobs.spool.copied(content) as path:
             radiograph = read_radiograph(path, NAME)
-            study = self._study(radiograph, path, file, facts, owner)
+            study = self._study(radiograph, file, facts, owner)
             self.jobs.spool.move(path, self.path(study))
         self._remember(study.id, radiograph)
         self.readings.add(study)
         return self.queue(study) if study.sex else study
 
     @staticmethod
-    def _study(radiograph: Radiograph, path: Path, file: str, facts: Facts, owner: str) -> Study:
+    def _study(radiograph: Radiograph, file: str, facts: UploadFacts, owner: str) -> Study:
         """What is known of the child: what came with the upload, else what the file states."""
-        name, identifier = patient_of(path)
-        own, exam = Child.of(radiograph), radiograph.exam
+        own, exam, header = Child.of(radiograph), radiograph.exam, radiograph.header
+        name, identifier = ("", "") if header is None else (header.text("PatientName"), header.text("PatientID"))
+        name = ", ".join(part for part in name.partition("=")[0].split("^") if part)  # "Doe^Jane" -> "Doe, Jane"
         return Study(
             id=new_id(),
             created=now(),
@@ -178,8 +177,8 @@ class Studies:
 
     def _judged(self, study: Study, results: Sequence[Result]) -> tuple[Result, ...]:
         """The results compared with other children by the dates, given with the upload or later; none of an adult."""
-        months = study.chronological_months
-        return tuple(compared(of_stated_age(result, months), months, self.table) for result in results)
+        facts = Facts(study.chronological_months, reference=self.table)
+        return tuple(judge(result, facts) for result in results)
 
     def shown(self, study: Study) -> tuple[Result, ...]:
         """What a reader sees: the answer from regions that were put right, else the machine's own."""
@@ -203,8 +202,8 @@ class Studies:
             boxes_R4[INDEX[name]] = box
         check_boxes(boxes_R4, radiograph.pixels_HW.shape)
         with self._turns.turn():
-            assessment = assess(_of_a_child(radiograph), Sex(study.sex), self.engine, boxes_R4)
-        assessment = self.site.apply(assessment) if self.site else assessment
+            raw = assess(_of_a_child(radiograph), Sex(study.sex), self.engine, boxes_R4)
+        assessment = judge(raw, Facts(site=self.site))
         note = f"regions put right by hand: {', '.join(name for name in REGIONS if name in boxes)}"
         assessment = replace(assessment, warnings=(*assessment.warnings, note))
         texts = json.dumps(dict(boxes)), json.dumps(to_plain([assessment]))
@@ -282,13 +281,10 @@ class Studies:
         with self._turns.turn(patience):  # decoding is in the turn, else who decodes faster passes who came earlier
             with self.jobs.spool.copied(content, durable=False) as path:
                 radiograph = read_radiograph(path, NAME)
-            read = self._ask(radiograph, None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex)))
-        return [renamed(compared(result, radiograph.age_months, self.table), file) for result in read]
-
-    def _ask(self, radiograph: Radiograph, sex: Sex | None) -> list[Result]:
-        """The engine's answer for each hand, calibrated; both ages where the sex is None. For whose turn it is."""
-        read = read_hands(radiograph, sex, self.engine)
-        return [calibrated(result, self.site) for result in read]
+            stated = None if sex == UNKNOWN else choose_sex(radiograph, to_sex(sex))
+            facts = Facts(radiograph.age_months, self.site, self.table)
+            results = read_hands(radiograph, stated, self.engine, facts)
+        return [renamed(result, file) for result in results]
 
     def delete(self, study: Study) -> None:
         """Deletes the radiograph, the facts and the readings; the queue keeps an age without a child."""
@@ -334,7 +330,9 @@ class Studies:
         radiograph = self.radiograph(study)
         sex = job.meta["sex"]
         with self._turns.turn():
-            results = self._ask(_of_a_child(radiograph), None if sex == UNKNOWN else Sex(sex))
+            # calibrated here; adult and z-score follow the dates, which may be given later: `_judged`
+            stated, facts = None if sex == UNKNOWN else Sex(sex), Facts(site=self.site)
+            results = read_hands(_of_a_child(radiograph), stated, self.engine, facts)
         self.jobs.finish(job, to_plain(results))
 
 

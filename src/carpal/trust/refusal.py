@@ -18,7 +18,7 @@ from carpal.trust import shape
 from carpal.trust.limits import Limits
 from carpal.trust.picture import Picture, measure
 from carpal.trust.reasons import refuse
-from carpal.types import Assessment, BothSexes, Radiograph, Refusal, Result
+from carpal.types import Radiograph, Refusal
 
 ADULT_MONTHS: Final = 20 * 12
 """Chronological age from which a stated age refuses: the atlas ends at 19 years for boys, 18 for girls."""
@@ -64,26 +64,6 @@ def check_stated(radiograph: Radiograph) -> Refusal | None:
     if age is not None and age >= ADULT_MONTHS:
         return refuse("adult", radiograph.source, f"the file states {ADULT_MONTHS // 12} years or more")
     return None
-
-
-def of_stated_age(result: Result, months: float | None) -> Result:
-    """The result of a hand; without its age where the child's stated chronological age, in months, is an adult's.
-
-    For ages that did not come with the file: of a form, of the command line. None says nothing.
-    """
-    if months is None or months < ADULT_MONTHS:
-        return result
-    if isinstance(result, BothSexes):
-        return BothSexes(_without_age(result.female), _without_age(result.male))
-    return _without_age(result)
-
-
-def _without_age(one: Assessment) -> Assessment:
-    if one.refused is not None:
-        return one
-    refused = refuse("adult", one.image, f"the stated age is {ADULT_MONTHS // 12} years or more")
-    side = one.side_in_image
-    return Assessment(one.image, one.sex, None, (), one.model, refused=refused, side_in_image=side)
 
 
 def check_picture(radiograph: Radiograph, limits: Limits, original: Original | None = None) -> Refusal | None:

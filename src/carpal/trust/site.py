@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpal.errors import CalibrationRefused, ConfigError
-from carpal.types import RANKS, Assessment, BothSexes, Interval, ModelId, Result, Sex
+from carpal.types import RANKS, Assessment, Interval, ModelId, Sex
 
 Array = NDArray[np.float64]
 
@@ -127,15 +127,6 @@ class Site:
             "check": self.check._asdict(),
         }
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-
-
-def calibrated(result: Result, site: Site | None) -> Result:
-    """A hand's result after a hospital's calibration, where there is one; a refusal stays as it is."""
-    if site is None:
-        return result
-    if isinstance(result, BothSexes):
-        return BothSexes(site.apply(result.female), site.apply(result.male))
-    return site.apply(result)
 
 
 def check_name(name: str) -> None:
