@@ -22,10 +22,10 @@ from PIL import Image
 
 from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
 from carpal.imaging.exam import exam_of, sex_of
-from carpal.imaging.header import check_kind, notices, number, repair
-from carpal.imaging.limits import MAX_BYTES
+from carpal.imaging.header import PALETTE, check_kind, notices, number, repair, square_scale
+from carpal.imaging.limits import MAX_BYTES, check_size
 from carpal.imaging.raster import to_grey
-from carpal.imaging.tables import modality, voi
+from carpal.imaging.tables import find_padding, from_palette, modality, own_bits, voi
 from carpal.optional import need
 from carpal.types import Radiograph
 
@@ -47,7 +47,7 @@ def decode_dicom(data: bytes, name: str) -> Radiograph:
             _check_codec(dataset, pixels, name)
             if (frames := number(dataset, "NumberOfFrames") or 1) > 1:
                 assumed.append(f"the file holds {frames} frames; the first one was read")
-            pixels_HW = _pixels(dataset, pixels, assumed)
+            pixels_HW = _pixels(dataset, pixels, name, assumed)
             exam = exam_of(dataset, assumed)
             assumed += notices(dataset)
     except CarpalError:
@@ -125,14 +125,34 @@ def _check_codec(dataset: Any, pixels: Any, name: str) -> None:
         )
 
 
-def _pixels(dataset: Any, pixels: Any, assumed: list[str]) -> NDArray[Any]:
-    values = pixels.pixel_array(dataset, index=0)
+def _pixels(dataset: Any, pixels: Any, name: str, assumed: list[str]) -> NDArray[Any]:
+    """The first frame as grey with square pixels. What pads it is air: its darkest value, so no percentile sees it."""
+    values = pixels.pixel_array(dataset, index=0, correct_unused_bits=False)
     if values.ndim == 3:
-        return to_grey(Image.fromarray(_to_uint8(values, int(dataset.BitsStored))), assumed)
-    grey_HW = _smallest_type(voi(modality(values, dataset, assumed), dataset, assumed))
+        grey_HW: NDArray[Any] = to_grey(Image.fromarray(_to_uint8(values, int(dataset.BitsStored))), assumed)
+        return _squared(grey_HW, dataset, name, assumed)
+    stored_HW, padding_HW = find_padding(values, dataset, assumed)
+    stored_HW = own_bits(stored_HW, int(dataset.BitsStored), int(dataset.HighBit), assumed)
+    if dataset.PhotometricInterpretation == PALETTE:
+        return _squared(from_palette(stored_HW, dataset, name, assumed), dataset, name, assumed)
+    grey_HW = _smallest_type(voi(modality(stored_HW, dataset, assumed), dataset, assumed))
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         grey_HW = grey_HW.max() - grey_HW + grey_HW.min()
-    return grey_HW
+    if padding_HW is not None:
+        grey_HW = np.where(padding_HW, grey_HW[~padding_HW].min(), grey_HW)
+    return _squared(grey_HW, dataset, name, assumed)
+
+
+def _squared(grey_HW: NDArray[Any], dataset: Any, name: str, assumed: list[str]) -> NDArray[Any]:
+    """Re-sampled, finer along one side, where the pixels are not square; unchanged otherwise."""
+    across, down = square_scale(dataset, assumed)
+    if across == down:
+        return grey_HW
+    height, width = grey_HW.shape
+    size = round(width * across), round(height * down)
+    check_size(*size, name)
+    resized_HW = np.asarray(Image.fromarray(grey_HW.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    return resized_HW if grey_HW.dtype.kind == "f" else np.rint(resized_HW).astype(grey_HW.dtype)
 
 
 def _smallest_type(values_HW: NDArray[Any]) -> NDArray[Any]:
