@@ -92,7 +92,9 @@ def test_a_birth_date_that_fits_is_believed_whatever_day_it_is() -> None:
     assert adult.age_months == pytest.approx(603, abs=0.1)
 
 
-@pytest.mark.parametrize("written", ["20120315", "2012/03/15", "2012-03-15", "2012.03.15", "2012/3/15", "20120315101112"])
+@pytest.mark.parametrize(
+    "written", ["20120315", "2012/03/15", "2012-03-15", "2012.03.15", "2012/3/15", "20120315101112"]
+)
 @pytest.mark.filterwarnings("ignore")
 def test_a_date_is_read_as_real_files_write_it(written: str) -> None:
     dataset = study()
@@ -147,7 +149,18 @@ def test_the_anatomic_region_names_the_side(tags: dict[str, Any], side: Side | N
 @pytest.mark.parametrize(
     "part",
     [
-        *("HAND", "LHAND", "L HAND", "HAND_LEFT", "HAND AP", "HAND AND WRIST", "FINGERS", "RHAND", "HAND R", "Left Hand"),
+        *(
+            "HAND",
+            "LHAND",
+            "L HAND",
+            "HAND_LEFT",
+            "HAND AP",
+            "HAND AND WRIST",
+            "FINGERS",
+            "RHAND",
+            "HAND R",
+            "Left Hand",
+        ),
         *("WRIST/HAND", "HANDPA", "LT HAND", "HAND-RT", "UPPER EXTREMITY", "BONE AGE", "THUMB", "FOREARM", ""),
     ],
 )

@@ -136,7 +136,9 @@ def test_a_bone_as_bright_as_the_padding_stays() -> None:
     np.testing.assert_array_equal(radiograph.pixels_HW, padded(values_HW, values_HW.min()))
 
 
-@pytest.mark.parametrize("tags", [{"PixelPaddingValue": 7777}, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095}])
+@pytest.mark.parametrize(
+    "tags", [{"PixelPaddingValue": 7777}, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 4095}]
+)
 def test_padding_that_is_nowhere_or_everywhere_changes_nothing(tags: dict[str, int]) -> None:
     radiograph = decode(study(hand(), **tags))
     np.testing.assert_array_equal(radiograph.pixels_HW, hand())

@@ -37,7 +37,7 @@ CONTRADICTION: Final = 13.0
 
 
 def sex_of(dataset: Any) -> Sex | None:
-    """PatientSex where it says one sex (`SEXES`); other, blank, missing and two at once are None: it is never guessed."""
+    """PatientSex where it says one sex (`SEXES`); other, blank, missing or two at once are None: never a guess."""
     sexes = {SEXES.get(each) for each in _words(dataset, "PatientSex")}
     return sexes.pop() if len(sexes) == 1 else None
 

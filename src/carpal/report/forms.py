@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from carpal.errors import ConfigError
+from carpal.imaging.header import GREY
 from carpal.optional import need
 from carpal.report.dicom_common import SOP_CLASSES
 from carpal.report.findings import Findings, together
@@ -124,7 +125,8 @@ def _content(
     if kind in OF_AN_AGE and found.months is None and not found.readings:
         return None
     if kind == "gsps":
-        grey = source.header.SamplesPerPixel == 1 and source.header.Rows > 0
+        is_grey = source.header.PhotometricInterpretation in GREY  # a palette is none: PS3.3 A.33.1
+        grey = source.header.SamplesPerPixel == 1 and is_grey and source.header.Rows > 0
         return gsps.write(found, source, uid_root) if grey else None
     if kind in ("capture", "pdf"):
         if not hands:
