@@ -30,14 +30,14 @@ def test_size_and_bits_are_the_encoder_s(kind: str, options: dict[str, Any], siz
     Image.fromarray(np.zeros(size[::-1], np.uint8)).save(buffer, kind, **options)
     found = describe(buffer.getvalue())
     assert found is not None
-    assert found[:3] == (*size, 8)
+    assert (*found[:3], found.samples) == (*size, 8, 1)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=64), st.sampled_from([b"", b"\xff\xd8", b"\xff\xd8\xff\xe0", b"\xff\x4f\xff\x51"]))
 def test_any_bytes_give_a_description_or_none(tail: bytes, head: bytes) -> None:
     found = describe(head + tail)
-    assert found is None or len(found) == 4
+    assert found is None or len(found) == 5
 
 
 def segments(*parts: tuple[int, bytes]) -> bytes:

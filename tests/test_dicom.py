@@ -92,8 +92,14 @@ def test_a_window_that_hides_the_picture_is_not_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stated", "sex"), [("M", Sex.MALE), ("F", Sex.FEMALE), ("O", None), ("", None), ("MALE", None), (None, None)]
+    ("stated", "sex"),
+    [
+        *(("M", Sex.MALE), ("F", Sex.FEMALE), ("O", None), ("", None), (None, None)),
+        *(("MALE", Sex.MALE), ("FEMALE", Sex.FEMALE), ("W", Sex.FEMALE), ("weiblich", Sex.FEMALE), ("m ", Sex.MALE)),
+        *(("F\\M", None), ("M\\F", None), ("F\\F", Sex.FEMALE), ("F\\O", None), ("U", None), ("FM", None)),
+    ],
 )
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
 def test_sex_is_what_the_file_states_and_never_guessed(stated: str | None, sex: Sex | None) -> None:
     dataset = study()
     if stated is not None:

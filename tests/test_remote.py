@@ -38,6 +38,7 @@ def folder(tmp_path: Path, hand_png: Path) -> Path:
     (folder / "more").mkdir(parents=True)
     for name in (*NAMES, ".hidden.png", "note.txt"):
         (folder / name).write_bytes(hand_png.read_bytes())
+    (folder / "note.txt").write_text("no image")
     return folder
 
 

@@ -47,6 +47,8 @@ class Exam:
     birth_date: date | None = None
     age_months: float | None = None
     side: Side | None = None
+    square_scale: tuple[float, float] = (1.0, 1.0)
+    """Pixels of the decoded picture, whose pixels are square, for each of the file's, across and down."""
 
 
 @dataclass(frozen=True)
@@ -235,12 +237,18 @@ class Score:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why no age was given: a code for machines, a sentence for people."""
+    """Why no age was given: a code for machines, a sentence for people.
+
+    A file name in it that is not UTF-8 is escaped, so that every form can hold the sentence.
+    """
 
     code: str
     """One of docs/refusal.md or docs/errors.md, as "not-a-hand"."""
     message: str
     """What was wrong, what was measured, what to do."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", self.message.encode("utf-8", "backslashreplace").decode())
 
 
 @dataclass(frozen=True)

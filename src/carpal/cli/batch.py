@@ -70,7 +70,8 @@ def run(arguments: Namespace) -> int:
     render = partial(_lines, model=engine.model)
     failed = 0
     with _open_results(arguments.out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as results:
-        total = sum(1 for source in arguments.images for _ in find_images(source))
+        passed_over: list[str] = []
+        total = sum(1 for source in arguments.images for _ in find_images(source, partial(_say_passed, passed_over)))
         progress = Progress(total, len(results))
         images = (image for source in arguments.images for image in find_images(source) if image not in results)
         jobs = _jobs(images, arguments.sex, sexes)
@@ -80,8 +81,14 @@ def run(arguments: Namespace) -> int:
                 results.append(image, entries)
                 failed += any(entry["refused"] for entry in entries)
                 progress.step()
-        progress.end(failed)
+        progress.end(failed, len(passed_over))
     return InputError.exit_code if failed else 0
+
+
+def _say_passed(passed_over: list[str], path: str, what: str) -> None:
+    """A file of a folder that is not read is named, with what it is."""
+    passed_over.append(path)
+    print(f"carpal: passed over: {path}: {what}", file=sys.stderr, flush=True)
 
 
 def _open_results(path: Path, made_by: Mapping[str, Any]) -> ResultLines | ResultTable:
@@ -140,21 +147,31 @@ def _workers(text: str) -> int | None:
 
 
 def _sexes(path: Path | None) -> dict[str, Sex]:
-    from carpal.data.tables import read_table, truth
+    """The sex of each id, as it stands and without what a spreadsheet adds (`bare_id`). Raises DataError."""
+    from carpal.data.tables import bare_id, read_table, truth
+    from carpal.errors import DataError
     from carpal.types import Sex
 
-    if path is None:
-        return {}
-    lines = read_table(path, ("id", "male"))
-    return {line.cells["id"]: Sex.MALE if truth(path, line, "male") else Sex.FEMALE for line in lines}
+    sexes: dict[str, Sex] = {}
+    for line in () if path is None else read_table(path, ("id", "male")):
+        assert path is not None
+        sex = Sex.MALE if truth(path, line, "male") else Sex.FEMALE
+        for name in {line.cells["id"], bare_id(line.cells["id"])}:
+            if sexes.setdefault(name, sex) is not sex:
+                raise DataError(f"{path}, line {line.number}, gives {name!r} the other sex than before - keep one.")
+    return sexes
 
 
 def _jobs(images: Iterator[str], stated: str | None, sexes: dict[str, Sex]) -> Iterator[Job]:
+    from carpal.data.tables import bare_id
     from carpal.inference.assess import to_sex
     from carpal.inference.pipeline import Job
 
     sex = None if stated == "unknown" else to_sex(stated)
-    return (Job(image, sex or sexes.get(Path(image).stem)) for image in images)
+    for image in images:
+        names = (Path(image).stem, Path(image).name)
+        known = (sexes[name] for name in (*names, *map(bare_id, names)) if name in sexes)
+        yield Job(image, sex or next(known, None))
 
 
 def _lines(done: Done, model: Any) -> list[str]:
@@ -193,14 +210,15 @@ class Progress:
         left = (self.total - there) / max(rate, 1e-9)
         return f"[{'#' * filled:<{WIDTH}}] {there}/{self.total}  {rate:.1f}/s  {left:.0f} s left "
 
-    def end(self, failed: int) -> None:
-        """The last line: how many, how fast, how many without an age."""
+    def end(self, failed: int, passed_over: int = 0) -> None:
+        """The last line: how many, how fast, how many without an age, how many files were no images."""
         seconds = time.monotonic() - self.start
         rate = self.done / max(seconds, 1e-9)
         clear = "\r" if sys.stderr.isatty() else ""
         print(
             f"{clear}carpal: {self.done} images read in {seconds:.1f} s "
-            f"({rate:.1f} a second), {failed} of them without an age",
+            f"({rate:.1f} a second), {failed} of them without an age"
+            + (f"; {passed_over} files passed over" if passed_over else ""),
             file=sys.stderr,
             flush=True,
         )

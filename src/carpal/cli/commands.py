@@ -51,7 +51,7 @@ def run_assess(arguments: Namespace) -> int:
             if line is not None:
                 print(line, file=lines, flush=True)
     if arguments.json == "-":
-        print(as_json.document(entries), end="")
+        print(as_json.document(entries, ascii_only=True), end="")  # whatever the terminal's encoding, it is JSON
     elif json_path is not None:
         as_json.write(json_path, entries)
     failed = any(entry["refused"] for entry in entries) or (reports is not None and reports.failed)
@@ -255,5 +255,5 @@ def run_info(arguments: Namespace) -> int:
     from carpal.report.text import facts
 
     values = read_info(arguments.weights).as_dict()
-    print(json.dumps(values, indent=2, ensure_ascii=False) if arguments.json else facts(values))
+    print(json.dumps(values, indent=2) if arguments.json else facts(values))
     return 0

@@ -13,9 +13,11 @@ from typing import Final, NamedTuple
 
 from carpal.data.tables import few, number, plain, read_header, read_table, truth
 from carpal.errors import DataError
+from carpal.imaging.read import ENDINGS, HEAD, recognise
 from carpal.types import RANKS
 
-IMAGE_ENDINGS: Final = (".png", ".jpg", ".jpeg", ".dcm", ".tif", ".tiff", ".webp")
+INFANCY: Final = 20
+"""Years of the oldest child. A table whose ages all lie below is one in years, unless its column says months."""
 
 
 class Label(NamedTuple):
@@ -68,6 +70,7 @@ def read_labels(path: Path, official: bool = False) -> list[Label]:
             raise DataError(f"{path}, line {line.number}: the id {label.id!r} {before} - every line needs its own id.")
         first[label.id] = line.number
         labels.append(label)
+    check_months(path, age, [label.boneage for label in labels])
     if official and len(labels) != split.count:
         raise DataError(
             f"{path} must list the {split.count} radiographs of the RSNA {split.name} set - it lists {len(labels)} - "
@@ -76,14 +79,41 @@ def read_labels(path: Path, official: bool = False) -> list[Label]:
     return labels
 
 
+def check_months(path: Path, column: str, ages: Iterable[float]) -> None:
+    """Raises DataError where the ages are years: as months they would all be infants', and every error a decade."""
+    known = list(ages)
+    if len(known) > 1 and max(known) <= INFANCY and "month" not in column.lower():
+        raise DataError(
+            f"{path}, column {column}, gives ages in months - got {min(known):g} to {max(known):g}, which look like "
+            "years - multiply them by 12; if they are months, name the column 'Bone age (months)'."
+        )
+
+
+def image_id(path: Path) -> str | None:
+    """An image file's name without its ending, or whole where it has none; None for a file that is no image."""
+    if not path.is_file() or path.name.startswith("."):
+        return None
+    ending = path.suffix.lower()
+    if ending in ENDINGS:
+        return path.stem
+    try:
+        with path.open("rb") as file:
+            what, _ = recognise(file.read(HEAD))
+    except OSError:
+        return None
+    if what:
+        return None
+    return path.name if not ending or ending[1:].isdigit() else path.stem
+
+
 def find_images(folder: Path) -> dict[str, Path]:
     """All images below the folder by their names without ending. Raises DataError where a name occurs twice."""
     images: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_ENDINGS and not path.name.startswith("."):
-            if path.stem in images:
-                raise DataError(f"{folder} has {path.stem} twice - {images[path.stem]} and {path} - keep one of them.")
-            images[path.stem] = path
+        if (name := image_id(path)) is not None:
+            if name in images:
+                raise DataError(f"{folder} has {name} twice - {images[name]} and {path} - keep one of them.")
+            images[name] = path
     return images
 
 

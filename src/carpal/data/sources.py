@@ -17,7 +17,7 @@ from carpal.data.keypoints import Annotation, prefer_experts, read_boxes_csv, re
 from carpal.data.prepare import Align, Sample, prepare
 from carpal.data.rsna import Split, check_images, find_images, find_tables, read_labels, split_of
 from carpal.data.store import Manifest
-from carpal.data.tables import read_header
+from carpal.data.tables import match_ids, read_header
 from carpal.data.voc import read_voc
 from carpal.errors import ConfigError, DataError
 from carpal.imaging.preprocess import LONG_SIDE
@@ -91,6 +91,9 @@ def table_samples(
     known = {label.id: label for label in read_labels(labels, _is_official(labels, split))} if labels else {}
     annotated = prefer_experts(read_regions(regions, order)) if regions else {}
     images = find_images(folder)
+    if labels:
+        names = match_ids(labels, known, images)
+        known = {names.get(name, name): label._replace(id=names.get(name, name)) for name, label in known.items()}
     wanted = [*known, *(name for name in annotated if name in images and name not in known)]
     check_images(images, wanted, folder)
     _tell_unused(folder, set(images) - set(wanted), set(annotated) - set(images))

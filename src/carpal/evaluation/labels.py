@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from carpal.anatomy import GROUPS
 from carpal.data.keypoints import IGNORED, Annotation, prefer_experts, read_points_csv
-from carpal.data.rsna import IMAGE_ENDINGS
-from carpal.data.tables import Line, few, number, plain, read_table, truth
+from carpal.data.rsna import check_months, image_id
+from carpal.data.tables import Line, few, match_ids, number, plain, read_table, truth
 from carpal.errors import DataError
 from carpal.evaluation.boxes import hand_length
 from carpal.types import RANKS
 
 ID_COLUMNS: Final = ("id", "image id", "case id")
 AGE_COLUMNS: Final = ("boneage", "bone age (months)", "ground truth bone age (months)", "bone age")
+YEAR_COLUMNS: Final = ("bone age (years)", "boneage (years)", "boneage_years", "bone_age_years")
 SEX_COLUMNS: Final = ("male", "sex", "gender")
 """First ours, then those of the RSNA challenge's validation and test files; compared without case."""
 
@@ -46,16 +47,20 @@ class Reference(NamedTuple):
 def read_labels(path: Path) -> list[Label]:
     """The CSV id,boneage,male or an official RSNA file. Raises DataError, naming line and mend.
 
-    Refused: missing columns, ids given twice, ages that are no number from 0 to 228, a sex that is none, no lines.
+    Ages are months; years where their column is one of `YEAR_COLUMNS`. Refused: missing columns, ids given twice, ages
+    that are no number from 0 to 228 months or that look like years, a sex that is none, no lines.
     """
     lines = read_table(path, ())
     if not lines:
         raise DataError(f"{path} has no lines below its header - nothing to evaluate - give id,boneage,male.")
-    name_column, age_column, sex_column = (_column(path, lines[0], n) for n in (ID_COLUMNS, AGE_COLUMNS, SEX_COLUMNS))
+    in_years = not any(plain(name) in lines[0].cells for name in AGE_COLUMNS)
+    in_years = in_years and any(plain(name) in lines[0].cells for name in YEAR_COLUMNS)
+    age_columns, months_a_unit = (YEAR_COLUMNS, 12) if in_years else (AGE_COLUMNS, 1)
+    name_column, age_column, sex_column = (_column(path, lines[0], n) for n in (ID_COLUMNS, age_columns, SEX_COLUMNS))
     labels = [
         Label(
             line.cells[name_column],
-            number(path, line, age_column, 0, RANKS - 1),
+            number(path, line, age_column, 0, (RANKS - 1) / months_a_unit) * months_a_unit,
             truth(path, line, sex_column),
             line.number,
         )
@@ -70,30 +75,37 @@ def read_labels(path: Path) -> list[Label]:
                 f"{path}, line {label.line}, has the id {label.id!r} of line {seen[label.id]} again - keep one of them."
             )
         seen[label.id] = label.line
+    if not in_years:
+        check_months(path, age_column, [label.boneage for label in labels])
     return labels
 
 
 def find_images(folder: Path, labels: Sequence[Label], table: Path) -> dict[str, Path]:
-    """The file `<id>.png` (or another suffix, in any case) of each label. Raises DataError where none or two are."""
+    """The image of each label by its id: named `<id>` with any ending or none, or as `match_ids` allows.
+
+    Raises DataError where none or two are.
+    """
     try:
-        files = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS and path.is_file()]
+        files = sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"The images' folder {folder} cannot be read - {error.strerror} - check the path.") from None
     found: defaultdict[str, list[Path]] = defaultdict(list)
-    for path in sorted(files):
-        found[path.stem].append(path)
-    missing = [label for label in labels if label.id not in found]
+    for path in files:
+        if (name := image_id(path)) is not None:
+            found[name].append(path)
+    names = match_ids(table, (label.id for label in labels), found)
+    missing = [label for label in labels if label.id not in names]
     if missing:
-        names = few([f"{label.id} (line {label.line})" for label in missing])
+        listed = few([f"{label.id} (line {label.line})" for label in missing])
         raise DataError(
-            f"{folder} lacks the images of some of the {len(labels)} labels in {table} - {names} - "
-            f"put <id>{', <id>'.join(IMAGE_ENDINGS[:3])} or .dcm there, or drop those lines."
+            f"{folder} lacks the images of some of the {len(labels)} labels in {table} - {listed} - "
+            "put <id>.png, <id>.jpg or <id>.dcm there, or drop those lines."
         )
-    doubled = [label.id for label in labels if len(found[label.id]) > 1]
+    doubled = [label.id for label in labels if len(found[names[label.id]]) > 1]
     if doubled:
-        names = " and ".join(path.name for path in found[doubled[0]])
-        raise DataError(f"{folder} has several images for one id - {names} - keep one (ids: {few(doubled)}).")
-    return {label.id: found[label.id][0] for label in labels}
+        both = " and ".join(path.name for path in found[names[doubled[0]]])
+        raise DataError(f"{folder} has several images for one id - {both} - keep one (ids: {few(doubled)}).")
+    return {label.id: found[names[label.id]][0] for label in labels}
 
 
 def read_references(path: Path, ids: Iterable[str]) -> dict[str, Reference]:

@@ -48,7 +48,8 @@ def pool(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     }
     run.make_folder(out)
     predictions.write(out / run.PREDICTIONS)
-    (out / run.REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    (out / run.REPORT).write_text(text, encoding="utf-8", errors="backslashreplace")
     if len(predictions):
         plots.draw(predictions, out)
     return report

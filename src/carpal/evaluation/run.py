@@ -272,7 +272,8 @@ def _write(out: Path, readings: Readings, report: dict[str, Any]) -> None:
     predictions.write(out / PREDICTIONS)
     if report["interval"]:
         intervals.write(out / INTERVALS, readings.read, readings.assessments)
-    (out / REPORT).write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+    (out / REPORT).write_text(text, encoding="utf-8", errors="backslashreplace")
     if len(predictions):
         plots.draw(predictions, out)
 

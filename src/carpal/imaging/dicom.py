@@ -25,10 +25,10 @@ from PIL import Image
 from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
 from carpal.imaging.codestream import checked_jpeg
 from carpal.imaging.exam import PATIENT, STUDY, exam_of, header_of, sex_of
-from carpal.imaging.header import check_kind, notices, number, repair, stated
-from carpal.imaging.limits import MAX_BYTES
+from carpal.imaging.header import PALETTE, check_kind, notices, number, repair, square_scale, stated
+from carpal.imaging.limits import MAX_BYTES, check_size
 from carpal.imaging.raster import to_grey
-from carpal.imaging.tables import modality, voi
+from carpal.imaging.tables import find_padding, from_palette, modality, own_bits, voi
 from carpal.optional import need
 from carpal.types import Header, Radiograph
 
@@ -96,7 +96,7 @@ class DicomFile:
                 _check_codec(dataset, pixels, name)
                 if (frames := number(dataset, "NumberOfFrames") or 1) > 1:
                     assumed.append(f"the file holds {frames} frames; the first one was read")
-                pixels_HW = _pixels(dataset, pixels, assumed)
+                pixels_HW = _pixels(dataset, pixels, name, assumed)
                 exam = exam_of(dataset, assumed)
                 assumed += notices(dataset)
         except CarpalError:
@@ -206,21 +206,41 @@ def _check_codec(dataset: Any, pixels: Any, name: str) -> None:
         )
 
 
-def _pixels(dataset: Any, pixels: Any, assumed: list[str]) -> NDArray[Any]:
+def _pixels(dataset: Any, pixels: Any, name: str, assumed: list[str]) -> NDArray[Any]:
+    """The first frame as grey with square pixels. What pads it is air: its darkest value, so no percentile sees it."""
     values = _first_frame(dataset, pixels)
     if values.ndim == 3:
-        return to_grey(Image.fromarray(_to_uint8(values, int(dataset.BitsStored))), assumed)
-    grey_HW = _smallest_type(voi(modality(values, dataset, assumed), dataset, assumed))
+        grey_HW: NDArray[Any] = to_grey(Image.fromarray(_to_uint8(values, int(dataset.BitsStored))), assumed)
+        return _squared(grey_HW, dataset, name, assumed)
+    stored_HW, padding_HW = find_padding(values, dataset, assumed)
+    stored_HW = own_bits(stored_HW, int(dataset.BitsStored), int(dataset.HighBit), assumed)
+    if dataset.PhotometricInterpretation == PALETTE:
+        return _squared(from_palette(stored_HW, dataset, name, assumed), dataset, name, assumed)
+    grey_HW = _smallest_type(voi(modality(stored_HW, dataset, assumed), dataset, assumed))
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         grey_HW = grey_HW.max() - grey_HW + grey_HW.min()
-    return grey_HW
+    if padding_HW is not None:
+        grey_HW = np.where(padding_HW, grey_HW[~padding_HW].min(), grey_HW)
+    return _squared(grey_HW, dataset, name, assumed)
+
+
+def _squared(grey_HW: NDArray[Any], dataset: Any, name: str, assumed: list[str]) -> NDArray[Any]:
+    """Re-sampled, finer along one side, where the pixels are not square; unchanged otherwise."""
+    across, down = square_scale(dataset, assumed)
+    if across == down:
+        return grey_HW
+    height, width = grey_HW.shape
+    size = round(width * across), round(height * down)
+    check_size(*size, name)
+    resized_HW = np.asarray(Image.fromarray(grey_HW.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+    return resized_HW if grey_HW.dtype.kind == "f" else np.rint(resized_HW).astype(grey_HW.dtype)
 
 
 def _first_frame(dataset: Any, pixels: Any) -> NDArray[Any]:
-    """The stored values of frame 0, by the decoder of `DECODERS`."""
+    """The stored values of frame 0, with whatever stands above BitsStored, by the decoder of `DECODERS`."""
     plugin = DECODERS.get(dataset.file_meta.TransferSyntaxUID, "")
     if plugin != "gdcm":
-        return np.asarray(pixels.pixel_array(dataset, index=0, decoding_plugin=plugin))
+        return np.asarray(pixels.pixel_array(dataset, index=0, decoding_plugin=plugin, correct_unused_bits=False))
     from pydicom.encaps import encapsulate, get_frame
 
     options = pixels.as_pixel_options(dataset)
@@ -235,7 +255,12 @@ def _first_frame(dataset: Any, pixels: Any) -> NDArray[Any]:
     # Which process it is GDCM finds by the JPEG itself, so it may be called baseline.
     syntax = dataset.file_meta.TransferSyntaxUID
     decoder = pixels.get_decoder(JPEG_BASELINE if syntax == JPEG_EXTENDED else syntax)
-    one = options | {"number_of_frames": 1, "extended_offsets": None, "transfer_syntax_uid": decoder.UID}
+    one = options | {
+        "correct_unused_bits": False,
+        "number_of_frames": 1,
+        "extended_offsets": None,
+        "transfer_syntax_uid": decoder.UID,
+    }
     return np.asarray(decoder.as_array(encapsulate([frame]), index=0, decoding_plugin="gdcm", **one)[0])
 
 

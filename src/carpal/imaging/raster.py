@@ -1,4 +1,4 @@
-"""PNG, JPEG, TIFF and WebP to grey: 8 bit as uint8, 16 bit as uint16, everything else by a rule that warns.
+"""PNG, JPEG, TIFF, WebP, BMP and JPEG 2000 to grey: 8 bit as uint8, 16 bit as uint16, all else by a rule that warns.
 
 What a viewer's export may bring and what becomes of it: colour is averaged to grey, transparency lies on black, of
 several pages the first is read, EXIF orientation is applied.
@@ -18,7 +18,7 @@ from carpal.errors import InputError, UnreadableImage, UnsuitableImage
 from carpal.imaging.limits import MAX_PIXELS, check_size
 from carpal.types import Radiograph
 
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "JPEG2000")
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001
 """Coloured: in more than this share of the pixels red, green and blue lie further apart than JPEG noise brings them."""
 COLOURFUL_SHARE = 0.3
@@ -28,7 +28,7 @@ IN_COLOUR = "most of the picture is coloured and was turned to grey; a radiograp
 
 
 def decode_raster(data: bytes, name: str) -> Radiograph:
-    """Decodes the bytes of a PNG, JPEG, TIFF or WebP file; `name` stands in errors and in the result.
+    """Decodes the bytes of a PNG, JPEG, TIFF, WebP, BMP or JPEG 2000 file; `name` stands in errors and in the result.
 
     Raises UnreadableImage where the bytes are damaged, UnsuitableImage beyond 64 megapixels or under 32 pixels a side.
     """

@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from carpal.imaging.dicom import DicomFile
 
 READABLE = "PNG, JPEG, TIFF, WebP or DICOM"
-RASTER_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+ENDINGS = (
+    *(".png", ".jpg", ".jpeg", ".dcm", ".dicom", ".ima", ".tif", ".tiff", ".webp", ".bmp"),
+    *(".jp2", ".j2k", ".j2c", ".jpx"),
+)
+"""Names that promise a radiograph: whatever their content, they are never passed over."""
+RASTER_MAGIC = (
+    *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
+    *(b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+)
+BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+"""Lengths of the second header of a BMP, at byte 14; its two letters alone may begin any text."""
 DICOM_MAGIC = b"DICM"
 BARE_DICOM_MAGIC = (
     b"\x02\x00\x00\x00",
@@ -27,17 +37,32 @@ BARE_DICOM_MAGIC = (
     b"\x08\x00\x16\x00",
 )
 """Old DICOM files may lack the preamble and begin with their first element: group 2, or 8 where that lacks too."""
-FOREIGN_MAGIC = {
+FOREIGN_PICTURES = {
     b"GIF8": "a GIF",
-    b"BM": "a BMP",
+    b"\xff\x0a": "a JPEG XL",
+    b"\x00\x00\x00\x0cJXL ": "a JPEG XL",
+    b"8BPS": "a Photoshop file",
+    b"NRRD": "an NRRD volume",
+    b"\x5c\x01\x00\x00": "a NIfTI volume",
+}
+FOREIGN_MAGIC = {
     b"%PDF": "a PDF",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "a gzip archive",
-    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000 file",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 codestream",
+    b"Rar!": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"MZ": "a program",
     b"version https://git-lfs": "a Git LFS pointer, not yet downloaded",
     b"<": "a web page or SVG",
 }
+BRANDS = {
+    **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "a HEIC photograph"),
+    **dict.fromkeys((b"avif", b"avis"), "an AVIF picture"),
+}
+"""Of files in MPEG's container, by the four letters behind "ftyp"; all others are films."""
+DICOMDIR = b"1.2.840.10008.1.3.10"
+HEAD = 512
+"""Bytes from which `recognise` tells what a file is."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,7 @@ def open_image(source: str | Path | bytes, name: str | None = None, most: int | 
 
 
 def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radiograph:
-    """Decodes a PNG, JPEG, TIFF, WebP or DICOM file into a grey picture of at least 32 x 32 pixels.
+    """Decodes a PNG, JPEG, TIFF, WebP, BMP, JPEG 2000 or DICOM file into a grey picture of at least 32 x 32 pixels.
 
     `source` and `name` are those of `open_image`. Raises what that raises, UnreadableImage where the bytes are no such
     image, UnsuitableImage where the image is too large, too small or blank. Nothing else, whatever the bytes are.
@@ -99,6 +124,24 @@ def read_radiograph(source: str | Path | bytes, name: str | None = None) -> Radi
 def is_dicom(data: bytes) -> bool:
     """True where the bytes begin as a DICOM file does, with or without preamble."""
     return data[128:132] == DICOM_MAGIC or data.startswith(BARE_DICOM_MAGIC)
+
+
+def recognise(head: bytes) -> tuple[str, bool]:
+    """What the first `HEAD` bytes of a file say that it is, "" for what we read; and whether it is a picture at all."""
+    if is_dicom(head):
+        return ("the index of a CD (DICOMDIR)", False) if DICOMDIR in head[:HEAD] else ("", True)
+    if head.startswith(RASTER_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return "", True
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in BMP_HEADERS:
+        return "", True
+    if head[4:8] == b"ftyp":
+        return BRANDS.get(head[8:12], "a film"), True
+    if head[:1] == b"P" and head[1:2] in b"1234567" and head[2:3].isspace():
+        return "a PGM or another Netpbm picture", True
+    if found := next((kind for magic, kind in FOREIGN_PICTURES.items() if head.startswith(magic)), None):
+        return found, True
+    found = next((kind for magic, kind in FOREIGN_MAGIC.items() if head.startswith(magic)), "no image that we know")
+    return found, False
 
 
 def read_bytes(path: Path, name: str) -> bytes:
@@ -120,7 +163,7 @@ def read_bytes(path: Path, name: str) -> bytes:
 
 
 def _decode_raster(data: bytes, name: str) -> Radiograph:
-    if data.startswith(RASTER_MAGIC) or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
+    found, _ = recognise(data)
+    if not found:
         return decode_raster(data, name)
-    found = next((kind for magic, kind in FOREIGN_MAGIC.items() if data.startswith(magic)), "no image that we know")
     raise UnreadableImage(f"{name}: not a radiograph - the content is {found}. Export it as {READABLE}")

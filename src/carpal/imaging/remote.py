@@ -58,6 +58,19 @@ def list_folder(address: str) -> list[Entry] | None:
     ]
 
 
+def read_head(address: str, length: int) -> bytes:
+    """The first bytes of a file. Raises UnreadableImage, ConfigError, BackendError."""
+    system, path = _place(address)
+    try:
+        with system.open_input_file(path) as file:
+            head: bytes = file.read(length)
+            return head
+    except OSError as error:
+        raise UnreadableImage(
+            f"{address}: cannot be read ({_reason(error)}). Check the address and the keys"
+        ) from error
+
+
 def read_bytes(address: str) -> bytes:
     """An image's content. Raises UnreadableImage, UnsuitableImage where it is too large, ConfigError, BackendError."""
     system, path = _place(address)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from carpal.errors import CarpalError, InputError
 from carpal.imaging import remote
-from carpal.imaging.read import read_radiograph
+from carpal.imaging.read import ENDINGS, HEAD, read_radiograph, recognise
 from carpal.inference.assess import Facts, choose_sex
 from carpal.inference.engine import Engine
 from carpal.inference.hands import read_hands
@@ -25,7 +25,12 @@ from carpal.types import Assessment, BothSexes, Radiograph, Sex
 AHEAD: Final = 4
 """Images in work for each worker: decoded ones wait in memory, so not many."""
 READERS_A_DECODER: Final = 4
-ENDINGS: Final = (".png", ".jpg", ".jpeg", ".dcm", ".tif", ".tiff", ".webp")
+ON_A_CD: Final = {"DICOMDIR", "README", "LICENSE", "LICENCE", "AUTORUN", "CHANGELOG", "MANIFEST", "VERSION"}
+"""Names without an ending that a store's folder may hold beside DICOM files; files at hand are looked into."""
+
+
+PassedOver = Callable[[str, str], None]
+"""Told of every name that is no image: its path, and what it is."""
 
 
 class Job(NamedTuple):
@@ -89,11 +94,13 @@ def _read(job: Job, decoded: Future[Radiograph], engine: Engine, both_sexes: boo
         return Done(job.image, sex, [], InputError(message))
 
 
-def find_images(source: str) -> Iterator[str]:
+def find_images(source: str, passed_over: PassedOver = lambda _path, _what: None) -> Iterator[str]:
     """The images of a folder, or a store's as s3://bucket/hands, and the folders in it, by name; a file is itself.
 
-    Looked for are `ENDINGS`, and names without an ending or with a number for one, as DICOM files have. Hidden files
-    and links to folders are left out. A folder's names are in memory, no more.
+    A name that ends as `ENDINGS` do is an image. Of every other file the content decides, as for a single one; pictures
+    of kinds that we do not read count, too, so that they are refused by name. In a store, where each look is a request,
+    names without an ending or with a number for one are images, as DICOM files have them. Everything else, hidden files
+    and links to folders among it, is told to `passed_over`. A folder's names are in memory, no more.
     """
     entries = remote.list_folder(source) if remote.is_remote(source) else _list_folder(source)
     if entries is None:
@@ -101,10 +108,14 @@ def find_images(source: str) -> Iterator[str]:
         return
     for name, path, is_folder, is_file in sorted(entries):
         if name.startswith("."):
-            continue
-        if is_folder:
-            yield from find_images(path)
-        elif is_file and _looks_like_an_image(name):
+            passed_over(path, "hidden")
+        elif is_folder:
+            yield from find_images(path, passed_over)
+        elif not is_file:
+            passed_over(path, "a link to a folder or to nothing, or no regular file")
+        elif what := _no_image(name, path):
+            passed_over(path, what)
+        else:
             yield path
 
 
@@ -120,6 +131,23 @@ def _list_folder(source: str) -> list[remote.Entry] | None:
         ]
 
 
-def _looks_like_an_image(name: str) -> bool:
+def _no_image(name: str, path: str) -> str:
+    """What a file is that is no image; "" for one that shall be read, if only to say why that cannot be done."""
     ending = Path(name).suffix.lower()
-    return ending in ENDINGS or not ending or ending[1:].isdigit()
+    if ending in ENDINGS:
+        return ""
+    like_dicom = not ending or ending[1:].isdigit()
+    if remote.is_remote(path) and like_dicom:
+        return "by its name no image" if name.upper() in ON_A_CD else ""
+    try:
+        if remote.is_remote(path):
+            head = remote.read_head(path, HEAD)
+        else:
+            with open(path, "rb") as file:
+                head = file.read(HEAD)
+    except (InputError, OSError):
+        return ""  # reading it will say why
+    if not head and like_dicom:
+        return ""  # an empty file in a DICOM file's place is a radiograph lost
+    what, is_picture = recognise(head)
+    return "" if is_picture else what

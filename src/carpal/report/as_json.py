@@ -94,9 +94,13 @@ def refused_entry(image: str, sex: Sex | None, error: CarpalError, model: ModelI
     )
 
 
-def document(entries: Sequence[dict[str, Any]]) -> str:
-    """The whole list as text, one line end at its end."""
-    return json.dumps(list(entries), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+def document(entries: Sequence[dict[str, Any]], ascii_only: bool = False) -> str:
+    r"""The whole list as text, one line end at its end; bytes of a file name that are no UTF-8 as \udcfc and the like.
+
+    `ascii_only` escapes all letters beyond ASCII, for an output whose encoding nobody knows.
+    """
+    text = json.dumps(list(entries), indent=2, ensure_ascii=ascii_only, allow_nan=False) + "\n"
+    return text.encode("utf-8", "backslashreplace").decode()  # only such bytes fail, and JSON escapes them alike
 
 
 def write(path: Path, entries: Sequence[dict[str, Any]]) -> None:

@@ -148,7 +148,9 @@ def findings(assessment: Assessment, source: Header) -> Findings:
         interval=interval and Interval(round(interval.low, 1), round(interval.high, 1), interval.coverage),
         score=score,
         apart=apart,
-        regions=tuple(Finding(r.name, _rounded(r.box), round(r.months, 1)) for r in assessment.regions),
+        regions=tuple(
+            Finding(r.name, _rounded(r.box, source.exam.square_scale), round(r.months, 1)) for r in assessment.regions
+        ),
         warnings=_joined(assessment.warnings, source.assumed, missing),
         refusal=assessment.refused,
         raw_months=None if assessment.raw_months is None else round(assessment.raw_months, 1),
@@ -229,8 +231,10 @@ def _span(interval: Interval | None) -> str:
     return f", {share} % interval {interval.low:.1f} to {interval.high:.1f} months"
 
 
-def _rounded(box: Box) -> Box:
-    return Box(*(round(side, 2) for side in (box.x1, box.y1, box.x2, box.y2)))
+def _rounded(box: Box, scale: tuple[float, float]) -> Box:
+    """The box in the file's own pixels, of which the decoded picture has `scale` across and down."""
+    across, down = scale
+    return Box(*(round(side, 2) for side in (box.x1 / across, box.y1 / down, box.x2 / across, box.y2 / down)))
 
 
 def _joined(*groups: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from carpal.errors import ConfigError
 from carpal.imaging.exam import check_uid_root
+from carpal.imaging.header import GREY
 from carpal.optional import need
 from carpal.report.dicom_common import SOP_CLASSES, derive
 from carpal.report.findings import Findings, together
@@ -123,7 +124,9 @@ def _content(
     if kind in OF_AN_AGE and found.months is None and not found.readings:
         return None
     if kind == "gsps":
-        grey = source.dataset.SamplesPerPixel == 1 and source.dataset.Rows > 0
+        dataset = source.dataset
+        is_grey = dataset.PhotometricInterpretation in GREY  # a palette is none: PS3.3 A.33.1
+        grey = dataset.SamplesPerPixel == 1 and is_grey and dataset.Rows > 0
         return gsps.write(found, source, uid_root) if grey else None
     if kind in ("capture", "pdf"):
         if not hands:
