@@ -20,7 +20,6 @@ from pypdf import PdfReader
 
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError
-from carpal.report import letters
 from carpal.report.child import Child, Earlier, Signature
 from carpal.report.pdf import render, render_hands
 from carpal.types import Assessment, BothSexes, Box, Interval, ModelId, Radiograph, Refusal, Region, Sex

@@ -41,7 +41,7 @@ PACKAGES: Final = {
         ("pydicom", "dicom"),
         ("reportlab.pdfgen.canvas", "pdf"),
         ("reportlab.platypus", "pdf"),
-        ("font_roboto", "pdf"),
+        ("uharfbuzz", "pdf"),
     ),
 }
 """What a form is written with, and the extra that brings it; the others need nothing."""
@@ -152,6 +152,7 @@ def page(hands: Hands, source: Source | None, reference: Reference | None = None
 
     child = replace(Child.of(hands[0][0]), reference=reference)
     if source is not None:
-        name = source.text("PatientName").split("=")[0].replace("^", " ").strip()
+        groups = source.text("PatientName").split("=")  # the same name in Latin, ideographic and phonetic letters
+        name = " = ".join(" ".join(group.replace("^", " ").split()) for group in groups if group.strip("^ "))
         child = replace(child, name=name, identifier=source.text("PatientID"))
     return render_hands(hands, child)

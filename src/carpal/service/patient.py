@@ -32,9 +32,11 @@ def patient_of(path: Path) -> tuple[str, str]:
 
 
 def _name(value: str) -> str:
-    """ "Doe^Jane" -> "Doe, Jane": the first representation of a DICOM person name."""
-    return ", ".join(part for part in _text(value.partition("=")[0]).split("^") if part)
+    """ "Doe^Jane" -> "Doe, Jane"; of a name in several alphabets each: "Yamada, Tarou = 山田, 太郎"."""
+    groups = (", ".join(part for part in group.split("^") if part) for group in _text(value).split("="))
+    return " = ".join(group for group in groups if group)
 
 
 def _text(value: str) -> str:
-    return "".join(letter for letter in value if letter.isprintable()).strip()[:LONGEST]
+    """What can be shown; zero-width joiners are not printable, but without them a Persian name is written wrongly."""
+    return "".join(letter for letter in value if letter.isprintable() or letter in "\u200c\u200d").strip()[:LONGEST]
