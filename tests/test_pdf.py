@@ -75,11 +75,12 @@ def test_the_same_input_gives_the_same_bytes(radiograph: Radiograph) -> None:
 
 
 def test_a_long_name_is_broken_and_not_cut(radiograph: Radiograph) -> None:
-    name = "Müller-Lüdenscheidt-Wallenstein, Anna-Katharina"
-    for times in (1, 3, 40, 400):  # within its column; over the page's width; beyond the page
-        pdf = render(assessment(), radiograph, replace(CHILD, name=times * name))
-        assert "".join((times * name).split()) in everything_of(pdf)
-        assert len(PdfReader(io.BytesIO(pdf)).pages) == {1: 1, 3: 1, 40: 2, 400: 5}[times]
+    for parts, pages in ((3, 1), (12, 1), (160, 2), (1600, 7)):  # in its column; over the page's width; over pages
+        name = "-".join(f"Lüdenscheidt{number:04}" for number in range(parts))
+        pdf = render(assessment(), radiograph, replace(CHILD, name=name))
+        found = everything_of(pdf)
+        assert all(part in found for part in name.split("-"))
+        assert len(PdfReader(io.BytesIO(pdf)).pages) == pages
 
 
 def test_it_speaks_german(radiograph: Radiograph) -> None:
@@ -142,7 +143,8 @@ def test_names_beyond_europe_are_drawn(radiograph: Radiograph, name: str) -> Non
     assert "[U+" not in text
 
 
-@pytest.mark.parametrize("name", ["الأميرة الجميلة", "علی\u200cرضا پورمحمدی", "דוד בן־גוריון"])  # noqa: RUF001
+# Without lam-alef: poppler 22.12 takes the two letters of that ligature in the order in which it reads glyphs.
+@pytest.mark.parametrize("name", ["محمد بن سليم", "علی\u200cرضا پورمحمدی", "דוד בן־גוריון"])  # noqa: RUF001
 def test_another_reader_finds_names_from_right_to_left(radiograph: Radiograph, name: str, tmp_path: Path) -> None:
     program = shutil.which("pdftotext")
     if program is None:
@@ -245,14 +247,15 @@ def test_a_long_remark_begins_a_second_page_and_is_whole(radiograph: Radiograph,
 
 
 def test_however_many_warnings_there_are_each_is_said(radiograph: Radiograph) -> None:
-    warnings = tuple(f"careful {number} " * 40 for number in range(30))
+    warnings = tuple(f"careful{number:02} " * 40 for number in range(30))
     pdf = render(assessment(warnings=warnings), radiograph, CHILD)
     pages = PdfReader(io.BytesIO(pdf)).pages
     assert len(pages) == 3
     assert all("Müller, Jane" in page.extract_text() for page in pages)
-    assert "Be careful: careful 0" in pages[0].extract_text()
-    for warning in warnings:
-        assert f"Becareful:{''.join(warning.split())}" in everything_of(pdf)
+    assert "Be careful: careful00" in pages[0].extract_text()
+    found = everything_of(pdf)
+    assert [found.count(f"careful{number:02}") for number in range(30)] == [40] * 30
+    assert found.count("Becareful:") == 30
 
 
 def test_without_regions_there_is_no_table(radiograph: Radiograph) -> None:
