@@ -120,7 +120,12 @@ def test_the_page_has_every_spelling_of_a_name(monkeypatch: pytest.MonkeyPatch, 
 
     seen: list[str] = []
     monkeypatch.setattr(pdf, "render_hands", lambda _, child: seen.append(child.name) or b"%PDF-")
-    for name in ("Yamada^Tarou=山田^太郎=やまだ^たろう", "Pour^Ali==علی\u200cرضا", "Doe^Jane"):  # noqa: RUF001
+    for name in (
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        "Pour^Ali==علی\u200cرضا",  # noqa: RUF001
+        "Doe^Jane",
+        "=".join(("A" * 60, "王" * 60, "び" * 60)),
+    ):
         data = child_file(PatientName=name, SpecificCharacterSet="ISO_IR 192")
         made(data, ("pdf",))
         (tmp_path / "hand.dcm").write_bytes(data)
@@ -128,6 +133,7 @@ def test_the_page_has_every_spelling_of_a_name(monkeypatch: pytest.MonkeyPatch, 
     assert seen == [
         "Yamada Tarou = 山田 太郎 = やまだ たろう", "Yamada, Tarou = 山田, 太郎 = やまだ, たろう",
         "Pour Ali = علی\u200cرضا", "Pour, Ali = علی\u200cرضا", "Doe Jane", "Doe, Jane",  # noqa: RUF001
+        *2 * (" = ".join(("A" * 60, "王" * 60, "び" * 60)),),
     ]  # fmt: skip
 
 

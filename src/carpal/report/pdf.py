@@ -27,9 +27,10 @@ from carpal.report.text import signed, years
 from carpal.report.typeset import EmbeddedFont, Paragraph, Spans
 from carpal.types import Radiograph, Result, each_of, has_age
 
-_platypus = need("reportlab.platypus", feature="Writing a PDF", extra="pdf")
-_canvases = need("reportlab.pdfgen.canvas", feature="Writing a PDF", extra="pdf")
-need("reportlab.rl_config", feature="Writing a PDF", extra="pdf").useA85 = 0  # bytes, not text: quicker and smaller
+_platypus: Any = need("reportlab.platypus", feature="Writing a PDF", extra="pdf")
+_canvases: Any = need("reportlab.pdfgen.canvas", feature="Writing a PDF", extra="pdf")
+_settings: Any = need("reportlab.rl_config", feature="Writing a PDF", extra="pdf")
+_settings.useA85 = 0  # streams as bytes, not as text: quicker and smaller
 
 PAGE: Final = (595.28, 841.89)
 MARGIN: Final = 36.0

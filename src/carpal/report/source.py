@@ -139,8 +139,10 @@ def _copy_text(found: Any, header: Any, keyword: str, assumed: list[str]) -> Non
 
     vr = str(dictionary_VR(keyword))
     stated = text(found, keyword)
-    clean = "".join(letter for letter in stated if letter.isprintable() and letter != "\\")
-    clean = clean[: LENGTHS.get(vr, 64)].strip()
+    joiners = "\u200c\u200d"  # not printable, but without them a Persian name is written wrongly
+    clean = "".join(letter for letter in stated if (letter.isprintable() or letter in joiners) and letter != "\\")
+    parts = clean.split("=")[:3] if vr == "PN" else [clean]  # 64 letters are for each spelling of a name (PS3.5 6.2)
+    clean = "=".join(part[: LENGTHS.get(vr, 64)].strip() for part in parts)
     if (clean and not _fits(clean, vr)) or (keyword == "PatientSex" and clean not in ("M", "F", "O")):
         clean = ""
     if clean != stated:
