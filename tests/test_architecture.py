@@ -72,7 +72,7 @@ HEAVY: dict[str, set[str]] = {
     "dicomanonymizer": {"imaging"},
     "fastapi": {"service"},
     "reportlab": {"report"},
-    "font_roboto": {"report"},
+    "uharfbuzz": {"report"},
     "onnxruntime": {"inference"},
     "openvino": {"inference"},
     "onnx": {"inference.export", "model.unfold"},

@@ -113,6 +113,29 @@ def test_the_page_is_one_of_the_forms() -> None:
     assert written.EncapsulatedDocumentLength == len(written.EncapsulatedDocument.rstrip(b"\0"))
 
 
+def test_the_page_has_every_spelling_of_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pdf = pytest.importorskip("carpal.report.pdf")
+    from carpal.service.patient import patient_of
+
+    seen: list[str] = []
+    monkeypatch.setattr(pdf, "render_hands", lambda _, child: seen.append(child.name) or b"%PDF-")
+    for name in (
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        "Pour^Ali==علی\u200cرضا",  # noqa: RUF001
+        "Doe^Jane",
+        "=".join(("A" * 60, "王" * 60, "び" * 60)),
+    ):
+        data = child_file(PatientName=name, SpecificCharacterSet="ISO_IR 192")
+        made(data, ("pdf",))
+        (tmp_path / "hand.dcm").write_bytes(data)
+        seen.append(patient_of(tmp_path / "hand.dcm")[0])
+    assert seen == [
+        "Yamada Tarou = 山田 太郎 = やまだ たろう", "Yamada, Tarou = 山田, 太郎 = やまだ, たろう",
+        "Pour Ali = علی\u200cرضا", "Pour, Ali = علی\u200cرضا", "Doe Jane", "Doe, Jane",  # noqa: RUF001
+        *2 * (" = ".join(("A" * 60, "王" * 60, "び" * 60)),),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["sex", "foot"])
 def test_a_refusal_is_a_report(name: str, tmp_path: Path) -> None:
     source = header_of(child_file())

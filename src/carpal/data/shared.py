@@ -151,7 +151,8 @@ def read_three_points(source: Path) -> dict[str, ThreePoints]:
         points = [
             complex(number(path, line, f"{name}_x") / width, number(path, line, f"{name}_y") / height) for name in names
         ]
-        found[line.cells["id"]] = ThreePoints(*points, line.cells["thumb_side"].startswith("left"))
+        middle, thumb, capitate = points
+        found[line.cells["id"]] = ThreePoints(middle, thumb, capitate, line.cells["thumb_side"].startswith("left"))
     return found
 
 

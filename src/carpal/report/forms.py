@@ -41,7 +41,7 @@ PACKAGES: Final = {
         ("pydicom", "dicom"),
         ("reportlab.pdfgen.canvas", "pdf"),
         ("reportlab.platypus", "pdf"),
-        ("font_roboto", "pdf"),
+        ("uharfbuzz", "pdf"),
     ),
 }
 """What a form is written with, and the extra that brings it; the others need nothing."""
@@ -155,6 +155,8 @@ def page(hands: Hands, reference: Reference | None = None) -> bytes:
     radiograph = hands[0][0]
     child = replace(Child.of(radiograph), reference=reference)
     if radiograph.header is not None:
-        name = radiograph.header.text("PatientName").split("=")[0].replace("^", " ").strip()
+        # the same name in Latin, ideographic and phonetic letters
+        groups = radiograph.header.text("PatientName").split("=")
+        name = " = ".join(" ".join(group.replace("^", " ").split()) for group in groups if group.strip("^ "))
         child = replace(child, name=name, identifier=radiograph.header.text("PatientID"))
     return render_hands(hands, child)

@@ -16,8 +16,8 @@ from carpal.growth.height import WITHIN, AdultHeight, adult_height
 from carpal.growth.reference import Maturity, Reference, classify, reference
 from carpal.growth.reference import score as score_of
 from carpal.growth.velocity import Study, Velocity, standard_error, velocity
-from carpal.report import curves
-from carpal.report.chart import Chart
+from carpal.report import charts
+from carpal.report.charts import Chart
 from carpal.report.child import Child
 from carpal.report.language import Words
 from carpal.report.text import signed, years
@@ -158,15 +158,15 @@ def _growth(assessment: Assessment, child: Child, table: Reference, words: Words
         return None
     earlier = [(each.chronological_months, each.bone_months) for each in child.earlier]
     point = child.months, assessment.months
-    return curves.growth_chart(table.curve(assessment.sex), point, earlier, assessment.interval, words)
+    return charts.growth_chart(table.curve(assessment.sex), point, earlier, assessment.interval, words)
 
 
 def _distribution(assessment: Assessment, words: Words) -> Chart | None:
     if assessment.months is None or not assessment.probabilities:
         return None
     if assessment.raw_months is not None:  # the network's own answer: a calibration moves neither curve nor sum
-        return curves.distribution(assessment.probabilities, assessment.raw_months, None, words)
-    return curves.distribution(assessment.probabilities, assessment.months, assessment.interval, words)
+        return charts.distribution(assessment.probabilities, assessment.raw_months, None, words)
+    return charts.distribution(assessment.probabilities, assessment.months, assessment.interval, words)
 
 
 def _velocity(assessment: Assessment, child: Child, words: Words) -> tuple[Velocity | None, str]:

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import carpal
-from carpal.report.chart import svg
+from carpal.report.charts import svg
 from carpal.report.language import LANGUAGES, preferred, words_of
 from carpal.report.text import signed, years
 from carpal.service import decide, rest, view

@@ -126,7 +126,9 @@ class Studies:
         """What is known of the child: what came with the upload, else what the file states."""
         own, exam, header = Child.of(radiograph), radiograph.exam, radiograph.header
         name, identifier = ("", "") if header is None else (header.text("PatientName"), header.text("PatientID"))
-        name = ", ".join(part for part in name.partition("=")[0].split("^") if part)  # "Doe^Jane" -> "Doe, Jane"
+        # "Doe^Jane" -> "Doe, Jane", and in several alphabets "Yamada, Tarou = 山田, 太郎"
+        spellings = (", ".join(part for part in group.split("^") if part) for group in name.split("="))
+        name = " = ".join(spelling for spelling in spellings if spelling)
         return Study(
             id=new_id(),
             created=now(),

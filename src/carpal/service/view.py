@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from carpal.anatomy import group_of
-from carpal.report import curves
+from carpal.report import charts
 from carpal.report.language import Words, words_of
 from carpal.report.sides import as_sex, for_sex, hand_name, spoken
 from carpal.report.summary import Summary, summarise
@@ -193,6 +193,6 @@ def agreement_view(found: Agreement, language: str) -> dict[str, Any]:
         return {"found": found, "bland_altman": None, "drift": None}
     return {
         "found": found,
-        "bland_altman": curves.bland_altman(found.pairs, found.bias, found.limits, words),
-        "drift": curves.drift(found.differences, RECENT, words),
+        "bland_altman": charts.bland_altman(found.pairs, found.bias, found.limits, words),
+        "drift": charts.drift(found.differences, RECENT, words),
     }
