@@ -210,6 +210,36 @@ def test_proposals_are_where_the_rpn_is_sure() -> None:
             assert float(output.scores_BR[b, r]) == pytest.approx(1 / (1 + math.exp(-float(logits_BAR[b, a, r]))))
 
 
+@pytest.mark.parametrize("regions", ["named", "anonymous"])
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
+def test_the_age_loss_moves_no_box_and_no_score(regions: str, bf16: bool) -> None:
+    """Boxes come from the RPN's own loss: through the picks, the ages would pull them to where they are easily read."""
+    model = network(ModelConfig(regions, long_side=96, width=8, roi_features=32)).train()
+    image_B1HW, male_B, target = noise(96, 128)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        output = model(image_B1HW, male_B)
+    assert output.boxes_BR4 is not None
+    assert output.scores_BR is not None
+    assert not output.boxes_BR4.requires_grad
+    assert not output.scores_BR.requires_grad
+    terms = losses.total(output, target, losses.counts(target), model.config.box_size)
+    (terms["ord"] + terms["patch"]).backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and bool((p.grad != 0).any())}
+    assert [name for name in moved if name.startswith("rpn.")] == []
+    assert {"roi_head.convolutions.0.weight", "reduction.0.weight", "trunk.conv1.weight"} <= moved, "but features learn"
+
+
+@pytest.mark.parametrize("regions", ["named", "anonymous"])
+def test_the_box_loss_moves_offsets_and_the_trunk_and_no_age_head(regions: str) -> None:
+    model = network(ModelConfig(regions, long_side=96, width=8, roi_features=32)).train()
+    image_B1HW, male_B, target = noise(96, 128)
+    terms = losses.total(model(image_B1HW, male_B), target, losses.counts(target), model.config.box_size)
+    terms["rpn_box"].backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and bool((p.grad != 0).any())}
+    assert {"rpn.deltas.weight", "rpn.conv.weight", "reduction.0.weight", "trunk.conv1.weight"} <= moved
+    assert [name for name in moved if name.startswith(("mlp.", "patch_mlp.", "roi_head.", "rpn.objectness."))] == []
+
+
 def test_the_untrained_network_predicts_the_prior() -> None:
     torch.manual_seed(0)
     model = ALANet(CONFIGS[0])
