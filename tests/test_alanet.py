@@ -16,7 +16,7 @@ from torch import Tensor
 from carpal import anatomy
 from carpal.data.synthetic import draw_hand
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.model import alanet, boxes, losses, naming, ordinal
+from carpal.model import alanet, boxes, losses, naming, ordinal, roi
 from carpal.model.alanet import ALANet, ModelConfig
 from carpal.types import Sex
 
@@ -208,6 +208,22 @@ def test_proposals_are_where_the_rpn_is_sure() -> None:
             corners = [max(x - half_x, 0), max(y - half_y, 0), min(x + half_x, 128), min(y + half_y, 96)]
             assert output.boxes_BR4[b, r].tolist() == pytest.approx(corners, abs=1e-3)
             assert float(output.scores_BR[b, r]) == pytest.approx(1 / (1 + math.exp(-float(logits_BAR[b, a, r]))))
+
+
+def test_the_regions_join_the_age_by_their_maximum() -> None:
+    """Figure 2: what the MLP reads is the pooled C5, the sex, and each local feature's maximum over the 17 regions."""
+    model = network(CONFIGS[0]).eval()
+    image_B1HW, male_B, _ = noise(96, 128)
+    with torch.no_grad():
+        output = model(image_B1HW, male_B)
+        c4_BCHW, c5_BCHW = model.trunk((image_B1HW / 255 - 0.449) / 0.226)
+        local_BRD = model.roi_head(roi.roi_align(model.reduction(c4_BCHW), output.boxes_BR4, 5, 16))
+        sex_BD = model.sex(male_B[:, None])
+    assert output.features_BF is not None
+    for b in range(2):
+        highest = [max(local_BRD[b, r, d].item() for r in range(17)) for d in range(local_BRD.shape[2])]
+        expected = [*c5_BCHW[b].mean((1, 2)).tolist(), *sex_BD[b].tolist(), *highest]
+        assert output.features_BF[b].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("regions", ["named", "anonymous"])

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("torch")
+
 PINNED: list[tuple[str, str, Any]] = [
     ("types", "RANKS", 229),  # the paper's K
     ("model.ordinal", "RANKS", 229),
