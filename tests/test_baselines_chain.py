@@ -25,7 +25,7 @@ from carpal.inference import parity
 from carpal.inference.engine import open_engine
 from carpal.inference.export import export
 from carpal.inference.info import read_info
-from carpal.model import losses, weights
+from carpal.model import weights
 from carpal.model.alanet import ALANet, ModelConfig
 from carpal.training import config, distributed, loop, recipes, systems
 from carpal.training.config import Augment, Data, Optim, Run, Schedule
@@ -181,8 +181,6 @@ def test_a_start_or_a_freeze_without_a_trunk_is_refused(store: str, detector: Pa
         loop.build(replace(run, start=str(detector)), mixture)
     with pytest.raises(ConfigError, match="must be 0"):
         loop.build_optimiser(replace(run, optim=replace(run.optim, freeze_stages=1)), loop.build(run, mixture))
-    with pytest.raises(ConfigError, match="change ALA-Net's loss; convnext has its own"):
-        loop.build(replace(run, loss=losses.Loss(spread=6.0)), mixture)
     with pytest.raises(ConfigError, match="no system 'alexnet'"):
         loop.build(replace(run, model=replace(run.model, system="alexnet")), mixture)
 

@@ -41,8 +41,10 @@ def build(config: ModelConfig | SystemConfig) -> ALANet | System:
 
 
 def settings(architecture: dict[str, Any]) -> ModelConfig | SystemConfig:
-    """The settings that a sidecar or a run states; those of a system name it. Raises TypeError, ValueError."""
-    return SystemConfig(**architecture) if "system" in architecture else ModelConfig(**architecture)
+    """The settings that a sidecar states; those of a system name it. Raises TypeError, ValueError, ConfigError."""
+    if "system" in architecture:
+        return SystemConfig(**architecture)
+    return ModelConfig(**weights.without_removed({"model": architecture})["model"])
 
 
 def load(path: Path) -> tuple[ALANet | System, dict[str, Any]]:

@@ -21,7 +21,7 @@ def _compare(commands: Any) -> None:
         commands,
         "compare",
         "put evaluations of several systems side by side, as the paper's tables",
-        "Writes tables.md, tables.tex, tables.csv and compare.png. What intervals cannot separate gets no rank.",
+        "Writes tables.md, tables.csv and compare.png. What intervals cannot separate gets no rank.",
         "  carpal compare bench/eval/* --out bench/tables\n"
         "  carpal compare bench/eval/* --out bench/tables --latency 50 --into docs/baselines.md",
         "a folder that `carpal evaluate` did not write, systems on different hands",

@@ -52,9 +52,7 @@ class Batch(NamedTuple):
 class Mixture:
     """Several stores as one endless sequence of examples.
 
-    `repeats` says how often an epoch passes over each store; `holdout` leaves out folds, in every store. With `pairs`
-    a hand is two examples in a row, the second with the picture that another store has of it, or the same once more.
-    `even` shows hands of rare ages more often: by (hands of the same year of age) ** -even.
+    `repeats` says how often an epoch passes over each store; `holdout` leaves out folds, in every store.
     """
 
     stores: tuple[Store, ...]
@@ -62,8 +60,6 @@ class Mixture:
     seed: int
     holdout: tuple[int, ...] = ()
     regions_only: bool = False
-    pairs: bool = False
-    even: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self):
@@ -107,47 +103,18 @@ class Mixture:
         random = np.random.default_rng([self.seed, epoch])
         parts = []
         for store, (indices, repeat) in enumerate(zip(self.rows, self.repeats, strict=True)):
-            chosen = self._chosen(random, store, indices, round(len(indices) * repeat))
+            wanted = round(len(indices) * repeat)
+            passes = -(-wanted // max(len(indices), 1))
+            chosen = np.concatenate([indices[:0], *(random.permutation(indices) for _ in range(passes))])[:wanted]
             parts.append(np.stack([np.full(len(chosen), store, np.int64), chosen], 1))
         return random.permutation(np.concatenate(parts))
-
-    def _chosen(
-        self, random: np.random.Generator, store: int, indices: NDArray[np.int64], wanted: int
-    ) -> NDArray[np.int64]:
-        """`wanted` rows of a store: each as often, give or take one, or by chance with rare ages more often."""
-        if self.even and wanted:
-            ages = [self.stores[store].rows[i].boneage for i in indices]
-            years = [-1 if age is None else age // 12 for age in ages]
-            _, group, hands = np.unique(years, return_inverse=True, return_counts=True)
-            weight = hands[group] ** -self.even
-            return random.choice(indices, wanted, p=weight / weight.sum())
-        passes = -(-wanted // max(len(indices), 1))
-        return np.concatenate([indices[:0], *(random.permutation(indices) for _ in range(passes))])[:wanted]
 
     def batch(self, first: int, count: int) -> Batch:
         """Examples `first` to `first + count` of the whole run."""
         places = range(first, first + count)
-        picked = [self._pick(place) for place in places]
-        examples = [(self.stores[store], row) for store, row in picked]
+        picked = [self._order(place // len(self))[place % len(self)] for place in places]
+        examples = [(self.stores[store], int(row)) for store, row in picked]
         return collate(examples, [_seed(self.seed, place) for place in places])
-
-    def _pick(self, place: int) -> tuple[int, int]:
-        """(store, row) of an example of the run."""
-        hand, second = divmod(place, 2) if self.pairs else (place, 0)
-        store, row = map(int, self._order(hand // len(self))[hand % len(self)])
-        if not second:
-            return store, row
-        others = [kept for kept in self._kept[self.stores[store].rows[row].id] if kept[0] != store]
-        return others[0] if others else (store, row)
-
-    @cached_property
-    def _kept(self) -> dict[str, list[tuple[int, int]]]:
-        """(store, row) of every picture of a hand, by its id."""
-        kept: dict[str, list[tuple[int, int]]] = {}
-        for store, rows in enumerate(self.rows):
-            for row in rows.tolist():
-                kept.setdefault(self.stores[store].rows[row].id, []).append((store, row))
-        return kept
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:

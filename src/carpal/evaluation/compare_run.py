@@ -11,7 +11,7 @@ from typing import Any, Final
 from carpal.errors import ConfigError
 from carpal.evaluation import compare, compare_latency, compare_plot, compare_tables
 
-MARKDOWN, LATEX, CSV, PLOT, LATENCY = "tables.md", "tables.tex", "tables.csv", "compare.png", "latency.json"
+MARKDOWN, CSV, PLOT, LATENCY = "tables.md", "tables.csv", "compare.png", "latency.json"
 BEGIN, END = "<!-- carpal compare: begin -->", "<!-- carpal compare: end -->"
 ONCE: Final = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
 
@@ -29,7 +29,6 @@ def run(folders: Sequence[Path], out: Path, *, rounds: int = 0, into: Path | Non
     tables = compare_tables.build(runs, _latency(runs, out, rounds))
     text = compare_tables.markdown(tables)
     (out / MARKDOWN).write_text(text, encoding="utf-8")
-    (out / LATEX).write_text(compare_tables.latex(tables), encoding="utf-8")
     (out / CSV).write_text(compare_tables.comma_separated(tables), encoding="utf-8")
     if table := compare.rows(runs, compare.TABLE_3):
         compare_plot.forest(table, out / PLOT)

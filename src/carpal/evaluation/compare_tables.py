@@ -1,10 +1,9 @@
-"""The comparison's tables, written: Markdown, LaTeX, CSV, JSON. Numbers and words are decided once, here."""
+"""The comparison's tables, written: Markdown, CSV, JSON. Numbers and words are decided once, here."""
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -209,20 +208,6 @@ def markdown(tables: Sequence[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def latex(tables: Sequence[Table]) -> str:
-    """The tables for a paper: `booktabs`, one `table` each."""
-    parts = []
-    for table in tables:
-        body = [" & ".join(map(_tex, row)) + r" \\" for row in table.rows]
-        parts += [
-            r"\begin{table}", r"\centering", rf"\caption{{{_tex(table.title.partition('. ')[2])}}}",
-            rf"\label{{tab:{table.key}}}", rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\toprule",
-            " & ".join(map(_tex, table.columns)) + r" \\", r"\midrule", *body, r"\bottomrule", r"\end{tabular}",
-            *(rf"\par\footnotesize {_tex(note)}" for note in table.notes), r"\end{table}", "",
-        ]  # fmt: skip
-    return "\n".join(parts)
-
-
 def comma_separated(tables: Sequence[Table]) -> str:
     """All tables as one CSV: table, row, column, value."""
     file = io.StringIO()
@@ -259,7 +244,3 @@ def _signed(months: float) -> str:
 
 def _range(ends: tuple[float, float], signed: bool = False) -> str:
     return f"{ends[0]:+.2f} to {ends[1]:+.2f}" if signed else f"{ends[0]:.2f}-{ends[1]:.2f}"
-
-
-def _tex(text: str) -> str:
-    return re.sub(r"([%&_#$])", r"\\\1", text).replace("<", "$<$")

@@ -11,21 +11,18 @@ Letters: B batch, H W the prepared image, R regions (17), K the 228 logits, D fe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from carpal.model import boxes, naming, ordinal, roi
-from carpal.model.densenet import DenseNet169
 from carpal.model.resnet import ResNet50
 from carpal.model.rpn import STRIDE, RpnHead, RpnOutput
 
 REGION_COUNT = 17
 GREY_MEAN, GREY_STD = 0.449, 0.226
 """ImageNet's mean and standard deviation over the three colours, for an input of 0..255."""
-Trunk: TypeAlias = ResNet50 | DenseNet169
-TRUNKS: Final[dict[str, type[Trunk]]] = {"resnet50": ResNet50, "densenet169": DenseNet169}
 
 
 @dataclass(frozen=True)
@@ -48,12 +45,8 @@ class ModelConfig:
     """Bins along a side of an aligned region. A 64-pixel box covers 4 cells of C4."""
     roi_features: int = 512
     """Width of the ROI head's fully connected layer."""
-    trunk: str = "resnet50"
-    """"resnet50" (the paper's) or "densenet169"."""
 
     def __post_init__(self) -> None:
-        if self.trunk not in TRUNKS:
-            raise ValueError(f"trunk is one of {', '.join(TRUNKS)}, got {self.trunk!r}")
         if self.regions not in ("named", "anonymous", "none"):
             raise ValueError(f'regions is "named", "anonymous" or "none", got {self.regions!r}')
         if self.local and self.regions == "none":
@@ -79,7 +72,7 @@ class ALANet(nn.Module):
         super().__init__()
         self.config = config = config or ModelConfig()
         reduced, hidden = 4 * config.width, 8 * config.width
-        self.trunk: Trunk = TRUNKS[config.trunk](config.width)
+        self.trunk = ResNet50(config.width)
         self.sex = nn.Sequential(nn.Linear(1, 32), nn.ReLU())
         features = self.trunk.c5_channels + 32
         if config.regions != "none" or config.patch:

@@ -1,14 +1,13 @@
 """L_total = L_ord + L_patch + L_RPN (paper, eq. 2), each term by its name.
 
-Letters: B batch, P pairs, R regions, K logits. An example may lack an age (it still trains the RPN) or regions (it
+Letters: B batch, R regions, K logits. An example may lack an age (it still trains the RPN) or regions (it
 still trains the age): every term is a sum over the examples that have what it needs, divided by their number in the
 whole step, so that micro-batches and several processes give the same loss as one large batch.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,8 +24,6 @@ class Targets(NamedTuple):
     known_BR: Tensor
     seeds_B: Tensor
     """One seed an example for the RPN's sampling: the same whatever the batch it travels in."""
-    taught_BK: Tensor | None = None
-    """Probabilities of the ranks that other networks give these very pictures, where a run has teachers."""
 
 
 def counts(target: Targets) -> Tensor:
@@ -43,37 +40,16 @@ def annotated_boxes(target: Targets, box_size: int, image_size: tuple[int, int] 
     return boxes.clip(boxes.centred(points_BR2, box_size), height, width)
 
 
-@dataclass(frozen=True)
-class Loss:
-    """What is changed in eq. 2; with both 0 it is the paper's."""
-
-    spread: float = 0.0
-    """Label smoothing: the standard deviation, in months, of the ages that are learned (`ordinal.smooth_targets`)."""
-    consistency: float = 0.0
-    """Weight of a term for how far the ages of a hand's two pictures disagree; needs `data.pairs`."""
-    taught: float = 0.0
-    """Share of an age's target that is what the run's `teachers` say, mean of all; needs them."""
-
-
-PAPER: Final = Loss()
-
-
-def total(output: Output, target: Targets, counts_3: Tensor, box_size: int, change: Loss = PAPER) -> dict[str, Tensor]:
+def total(output: Output, target: Targets, counts_3: Tensor, box_size: int) -> dict[str, Tensor]:
     """Every term of eq. 2 that this network has, and their sum as "total"; `counts_3` as from `counts`."""
     aged, annotated, both = counts_3.clamp(min=1)
     has_age_B = ~target.months_B.isnan()
     months_B = target.months_B.nan_to_num(0.0)
-    taught_BK = target.taught_BK
-    ord_B = ordinal.loss(output.logits_BK, months_B, change.spread, taught_BK, change.taught)
-    terms = {"ord": (ord_B * has_age_B).sum() / aged}
-    if change.consistency:
-        apart_P = ordinal.disagreement(output.logits_BK[0::2], output.logits_BK[1::2])
-        terms["consistency"] = change.consistency * (apart_P * has_age_B[0::2]).sum() / (aged / 2)
+    terms = {"ord": (ordinal.loss(output.logits_BK, months_B) * has_age_B).sum() / aged}
     if output.patch_logits_BRK is not None:
         regions = output.patch_logits_BRK.shape[1]
         months_BR = months_B[:, None].expand(-1, regions)
-        taught_B1K = None if taught_BK is None else taught_BK[:, None]
-        each_BR = ordinal.loss(output.patch_logits_BRK, months_BR, change.spread, taught_B1K, change.taught)
+        each_BR = ordinal.loss(output.patch_logits_BRK, months_BR)
         asked_BR = target.known_BR if output.scores_BR is None else torch.ones_like(target.known_BR)
         mean_B = (each_BR * asked_BR).sum(1) / asked_BR.sum(1).clamp(min=1)
         terms["patch"] = (mean_B * has_age_B).sum() / (both if output.scores_BR is None else aged)

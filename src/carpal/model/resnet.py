@@ -9,7 +9,7 @@ from (Keras's ResNet50, batch norm epsilon 1.001e-5), not in the 3x3 (torchvisio
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -54,11 +54,6 @@ class Bottleneck(nn.Module):
 
 class ResNet50(nn.Module):
     """ResNet-50 without its classifier. `width` 64 is the published network; tests use 8."""
-
-    FIRST: ClassVar = ("conv1.weight", "bn1.running_mean")
-    """The first convolution and the norm after it, which a grey input changes (`weights.load_imagenet`)."""
-    NOT_PUBLISHED: ClassVar = ("layer4.",)
-    """What the ImageNet weights that we start from lack."""
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()

@@ -11,19 +11,47 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from carpal.errors import WeightsError
-from carpal.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig, Trunk
+from carpal.errors import ConfigError, WeightsError
+from carpal.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig
+from carpal.model.resnet import ResNet50
 
 Network = TypeVar("Network", bound=torch.nn.Module)
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+REMOVED: Final = (
+    *("model.trunk", "data.pairs", "data.even", "augment.marks", "augment.invert", "optim.ema"),
+    *("loss.spread", "loss.consistency", "loss.taught", "teachers"),
+)
+"""Settings of experiments that made no network better (docs/log.md): files that state them as off stay readable."""
+REMOVED_AFTER: Final = "carpal 0.5.1 (commit c1dd475)"
+"""The last version that knows them."""
+
+
+def without_removed(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run's stored settings without those of `REMOVED`.
+
+    Raises ConfigError where one is on: the network that it describes cannot be built or trained any more.
+    """
+    kept = {name: dict(part) if isinstance(part, dict) else part for name, part in settings.items()}
+    for setting in REMOVED:
+        section, _, name = setting.rpartition(".")
+        part = kept.get(section) if section else kept
+        value = part.pop(name, None) if isinstance(part, dict) else None
+        if value and value != "resnet50":  # the trunk that stayed
+            raise ConfigError(
+                f"{setting} is {value!r} - that setting was removed, {REMOVED_AFTER} is the last version that has it - "
+                "use that version, or train without it."
+            )
+    if not kept.get("loss", True):  # a section of nothing but removed settings
+        del kept["loss"]
+    return kept
 
 
 def save(path: Path, model: torch.nn.Module, meta: dict[str, Any]) -> None:
@@ -40,8 +68,8 @@ def save(path: Path, model: torch.nn.Module, meta: dict[str, Any]) -> None:
 
 
 def alanet(architecture: dict[str, Any]) -> ALANet:
-    """The network that a sidecar describes. Raises TypeError or ValueError where it describes another."""
-    return ALANet(ModelConfig(**architecture))
+    """The network that a sidecar describes. Raises TypeError, ValueError or ConfigError where it describes another."""
+    return ALANet(ModelConfig(**without_removed({"model": architecture})["model"]))
 
 
 def load(path: Path, build: Callable[[dict[str, Any]], Network] = alanet) -> tuple[Network, dict[str, Any]]:  # type: ignore[assignment]
@@ -57,7 +85,7 @@ def load(path: Path, build: Callable[[dict[str, Any]], Network] = alanet) -> tup
         )
     try:
         model = build(sidecar["architecture"])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ConfigError) as error:
         raise WeightsError(
             f"{sidecar_path(path)} describes a network that this version does not know: {error}."
         ) from error
@@ -95,16 +123,16 @@ def take_matching(model: ALANet, state: dict[str, Tensor]) -> list[str]:
     return [name for name in own if name not in fitting]
 
 
-def load_imagenet(trunk: Trunk, path: Path) -> None:
-    """Starts the trunk from ImageNet's weights (RGB, torchvision's names); a ResNet's layer4 keeps its initialisation.
+def load_imagenet(trunk: ResNet50, path: Path) -> None:
+    """Starts the trunk from ImageNet's conv1..layer3 (RGB, torchvision's names); layer4 keeps its initialisation.
 
     The grey input stands for three equal colours: the colours' filters are summed, each divided by its own standard
     deviation, and the difference of the means goes into the first batch norm's running mean. This is exact but for the
     zero padding at the border.
     """
-    state, own = {n.removeprefix("features."): t for n, t in read_tensors(path).items()}, trunk.state_dict()
-    conv, norm = trunk.FIRST
-    expected = f"ImageNet's {type(trunk).__name__} was expected"
+    state, own = read_tensors(path), trunk.state_dict()
+    conv, norm = "conv1.weight", "bn1.running_mean"
+    expected = "ImageNet's ResNet-50 was expected"
     absent = [name for name in (conv, norm) if name not in state]
     if absent:
         raise WeightsError(f"{path} has no {' and no '.join(absent)}; {expected}.")
@@ -115,7 +143,7 @@ def load_imagenet(trunk: Trunk, path: Path) -> None:
     state[conv] = (rgb_O377 * (GREY_STD / std_3)[:, None, None]).sum(1, keepdim=True)
     offset_3 = (GREY_MEAN - mean_3) / std_3
     state[norm] = state[norm] - (rgb_O377.sum((2, 3)) * offset_3).sum(1)
-    kept = {n: t for n, t in own.items() if n.startswith(trunk.NOT_PUBLISHED) or n.endswith("num_batches_tracked")}
+    kept = {n: t for n, t in own.items() if n.startswith("layer4.") or n.endswith("num_batches_tracked")}
     load_state(trunk, {**kept, **state}, path)
 
 

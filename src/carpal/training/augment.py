@@ -17,11 +17,11 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from carpal.model import chance
-from carpal.training import degrade, marks
+from carpal.training import degrade
 from carpal.training.config import Augment
 
 DRAWS: Final = 16
-"""Random numbers an example: those of `Draws`, and one to spare; those of `marks` come after them."""
+"""Random numbers an example: those of `Draws`, and one to spare."""
 
 
 class Picture(NamedTuple):
@@ -67,8 +67,6 @@ def apply(
     device = source.pixels_B1HW.device
     matrix_B23 = _matrices(source.size_B2, canvas, draws).float().to(device, non_blocking=True)
     image_B1HW = _warp(source, matrix_B23, canvas)
-    if augment.marks or augment.invert:
-        image_B1HW = marks.add(image_B1HW, marks.draw(seeds, augment, DRAWS))
     image_B1HW = _change_greys(image_B1HW, draws, augment)
     points_BR2 = source.points_BR2 @ matrix_B23[:, :, :2].transpose(1, 2) + matrix_B23[:, None, :, 2]
     limit_2 = torch.tensor([canvas[1], canvas[0]], device=device)

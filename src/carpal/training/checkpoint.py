@@ -1,7 +1,7 @@
 """Checkpoints: written to the side and renamed, so that a kill at any moment leaves the last whole one.
 
-A checkpoint holds the network, the optimiser, the running mean where the run has one, the step and the run's
-configuration. Random state needs no saving: every draw is a function of the seed and the step (see `data/dataset.py`).
+A checkpoint holds the network, the optimiser, the step and the run's configuration. Random state needs no saving: every
+draw is a function of the seed and the step (see `data/dataset.py`).
 """
 
 from __future__ import annotations
@@ -14,23 +14,15 @@ from typing import Any
 import torch
 
 from carpal.errors import ConfigError, WeightsError
+from carpal.model import weights
 from carpal.training.config import Run, as_dict
 
 NAME = "checkpoint.pt"
 
 
-def save(
-    folder: Path,
-    step: int,
-    model: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    run: Run,
-    mean: torch.nn.Module | None = None,
-) -> None:
+def save(folder: Path, step: int, model: torch.nn.Module, optimiser: torch.optim.Optimizer, run: Run) -> None:
     """Replaces the folder's checkpoint by the state after `step` steps."""
     state = {"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict(), "run": as_dict(run)}
-    if mean is not None:
-        state["mean"] = mean.state_dict()
     partial = folder / f"{NAME}.partial"
     with partial.open("wb") as file:
         torch.save(state, file)
@@ -39,16 +31,11 @@ def save(
     partial.replace(folder / NAME)
 
 
-def resume(
-    folder: Path,
-    model: torch.nn.Module,
-    optimiser: torch.optim.Optimizer,
-    run: Run,
-    mean: torch.nn.Module | None = None,
-) -> int:
+def resume(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, run: Run) -> int:
     """Restores the folder's checkpoint, if there is one, and returns the number of steps already taken.
 
-    Raises ConfigError where the run's configuration differs from the checkpoint's, WeightsError for a damaged file.
+    Raises ConfigError where the run's configuration differs from the checkpoint's, or that has a setting that was
+    removed, WeightsError for a damaged file.
     """
     if not (folder / NAME).exists():
         return 0
@@ -61,8 +48,6 @@ def resume(
     try:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        if mean is not None:
-            mean.load_state_dict(state["mean"])
     except (KeyError, RuntimeError, ValueError) as error:
         raise WeightsError(
             f"{folder / NAME} belongs to another network, of another version of carpal: {error}. "
@@ -75,8 +60,19 @@ def read(folder: Path) -> dict[str, Any]:
     """The folder's checkpoint as tensors and plain values; nothing in it is executed."""
     try:
         state: dict[str, Any] = torch.load(folder / NAME, map_location="cpu", weights_only=True)
-        state["run"] = _plain(state["run"])
-    except (OSError, RuntimeError, EOFError, LookupError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        state["run"] = weights.without_removed(_plain(state["run"]))
+    except ConfigError as error:
+        raise ConfigError(f"{folder / NAME} cannot be resumed: {error}") from error
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
         raise WeightsError(f"{folder / NAME} cannot be read: {error}. Start the run again in a new folder.") from error
     return state
 

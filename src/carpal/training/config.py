@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from carpal.baselines.protocol import SystemConfig
 from carpal.errors import ConfigError
+from carpal.model import weights
 from carpal.model.alanet import ModelConfig
-from carpal.model.losses import Loss
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,6 @@ class Data:
     """Keep only hands with annotated regions (for the detector's own ablation)."""
     ages: bool = True
     """Whether ages are trained; without them the region proposal network learns alone (Table 2, row 1)."""
-    pairs: bool = False
-    """Every hand comes as two examples, one after the other: its picture, and the one that another store has of it."""
-    even: float = 0.0
-    """How far rare ages are shown more often: 0 shows every hand as often, 1 every year of age."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +54,6 @@ class Augment:
     """Chance that a picture is compressed as JPEG does, at a quality between 15 and 95."""
     noise: float = 0.0
     """Largest standard deviation of Gaussian noise, in grey levels."""
-    marks: float = 0.0
-    """Chance of a collimator's frame, black, white or grey, and the same of a bright lead marker."""
-    invert: float = 0.0
-    """Chance that a picture's polarity is inverted: bones dark."""
 
 
 COMPILE: Final = ("", "default", "reduce-overhead")
@@ -86,8 +78,6 @@ class Optim:
     """Use the batch norms' running statistics in training, too."""
     freeze_stages: int = 0
     """Leave the first stages of the trunk as they started: 1 is conv1 and layer1, 2 also layer2, … 4 all of it."""
-    ema: float = 0.0
-    """Decay of a running mean of the weights, which is then what the run writes; 0 writes the last ones."""
     compile: str = ""
     """torch.compile for the trunk: "default", or "reduce-overhead", which replays it as CUDA graphs; "" is eager."""
 
@@ -118,7 +108,6 @@ class Run:
     augment: Augment = field(default_factory=Augment)
     optim: Optim = field(default_factory=Optim)
     schedule: Schedule = field(default_factory=Schedule)
-    loss: Loss = field(default_factory=Loss)
     start: str = ""
     """Weights to start from: ImageNet's trunk, or a network of ours, whose matching parts are taken.
 
@@ -126,8 +115,6 @@ class Run:
 
     Systems that need key points take their region detector from here, and need it.
     """
-    teachers: tuple[str, ...] = ()
-    """Networks of ours (.safetensors) whose mean answer makes up `loss.taught` of each age's target."""
 
     def __post_init__(self) -> None:
         for name, (fine, allowed) in _checks(self).items():
@@ -138,12 +125,9 @@ class Run:
 AT_LEAST_1: Final = ("optim.batch", "schedule.steps", "schedule.save_every", "schedule.log_every")
 NOT_NEGATIVE: Final = (
     *("optim.micro_batch", "optim.trunk_lr", "optim.weight_decay", "optim.clip", "schedule.warmup"),
-    *("loss.spread", "loss.consistency", "augment.noise", "augment.blur"),
+    *("augment.noise", "augment.blur"),
 )
-SHARES: Final = (
-    *("augment.flip", "augment.coarse", "augment.jpeg", "augment.marks", "augment.invert"),
-    *("data.even", "loss.taught"),
-)
+SHARES: Final = ("augment.flip", "augment.coarse", "augment.jpeg")
 
 
 def _checks(run: Run) -> dict[str, tuple[bool, str]]:
@@ -156,15 +140,9 @@ def _checks(run: Run) -> dict[str, tuple[bool, str]]:
     return plain | {
         "optim.lr": (run.optim.lr > 0, "above 0"),
         "optim.freeze_stages": (0 <= run.optim.freeze_stages <= 4, "from 0 to 4"),
-        "optim.ema": (0 <= run.optim.ema < 1, "from 0 to below 1"),
         "optim.compile": (run.optim.compile in COMPILE, f"one of {COMPILE}"),
         "data.holdout": (set(run.data.holdout) < set(range(5)), "some folds from 0 to 4"),
         "data.repeats": (all(r >= 0 for r in run.data.repeats), "0 or more each"),
-        "data.pairs": (run.data.pairs or not run.loss.consistency, "true where loss.consistency is above 0"),
-        "teachers": (
-            bool(run.teachers) == (run.loss.taught > 0),
-            "some networks where loss.taught is above 0, and none elsewhere",
-        ),
         "augment.scale": (0 <= run.augment.scale < 1, "from 0 to below 1"),
         "augment.zoom": (0 < run.augment.zoom <= 2, "above 0 and at most 2"),
         "model.long_side": (run.model.long_side % 32 == 0, "a multiple of 32"),
@@ -183,11 +161,11 @@ def as_dict(run: Run) -> dict[str, Any]:
 
 
 def from_dict(values: dict[str, Any]) -> Run:
-    """The inverse of `as_dict` (lists become tuples)."""
+    """The inverse of `as_dict` (lists become tuples). Raises ConfigError, also for a setting that was removed."""
     try:
+        values = weights.without_removed(values)
         model = SystemConfig if "system" in values.get("model", {}) else ModelConfig
         parts: dict[str, Any] = {"model": model, "data": Data, "augment": Augment, "optim": Optim, "schedule": Schedule}
-        parts["loss"] = Loss
         built: dict[str, Any] = {
             name: parts[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
             if name in parts
@@ -207,6 +185,8 @@ def override(run: Run, settings: list[str]) -> Run:
         section, _, name = path.rpartition(".")
         target = parts.get(section, getattr(run, section, None)) if section else run
         known = _settings(target)
+        if path in weights.REMOVED:
+            raise ConfigError(f"--set {setting}: {path} was removed after {weights.REMOVED_AFTER}. Leave it out.")
         if not equals or name not in known:
             options = ", ".join(sorted(f"{section}.{n}" if section else n for n in known)) or "model, data, optim, …"
             raise ConfigError(f"--set {setting}: no such setting. Write section.field=value; here: {options}.")

@@ -23,7 +23,6 @@ from carpal.training.config import Run, as_dict, resolve
 from carpal.training.distributed import World
 from carpal.training.log import Log
 from carpal.training.systems import Network, build, build_optimiser, forward, set_mode
-from carpal.training.teachers import Teachers
 
 MEASURED: Final = 256
 """Examples that tell the batch norms of an exported network what passes through them."""
@@ -39,11 +38,10 @@ def train(run: Run, out: Path) -> Path:
     mixture = open_mixture(run)
     model = build(run, mixture).to(world.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser, mean = build_optimiser(run, model), systems.running_mean(run, model)
+    optimiser = build_optimiser(run, model)
     systems.compile_trunk(run, model)
-    teachers = Teachers(run, world) if run.teachers else None
     out.mkdir(parents=True, exist_ok=True)
-    done = checkpoint.resume(out, model, optimiser, run, mean)
+    done = checkpoint.resume(out, model, optimiser, run)
     if not done and systems.is_folded(run):
         unfold.measure_norms(model, first_pictures(run, mixture, world))
     log = Log(out, run.schedule.steps, done, quiet=not world.main)
@@ -51,14 +49,12 @@ def train(run: Run, out: Path) -> Path:
         (out / "run.json").write_text(json.dumps(as_dict(run), indent=2) + "\n", encoding="utf-8")
     steps = range(done, run.schedule.steps)
     for step, batches in zip(steps, ahead(partial(micro_batches, run, mixture, world), steps), strict=True):
-        terms = train_step(run, step, model, optimiser, batches, world, teachers)
-        if mean is not None:
-            mean.update_parameters(model)
+        terms = train_step(run, step, model, optimiser, batches, world)
         if (step + 1) % run.schedule.log_every == 0 or step + 1 == run.schedule.steps:
             log.write(step + 1, terms | {"lr": learning_rate(run, step)})
         if (step + 1) % run.schedule.save_every == 0 or step + 1 == run.schedule.steps:
             if world.main:
-                checkpoint.save(out, step + 1, model, optimiser, run, mean)
+                checkpoint.save(out, step + 1, model, optimiser, run)
             world.barrier()
     if world.main:
         meta = {
@@ -66,19 +62,13 @@ def train(run: Run, out: Path) -> Path:
             "version": carpal.__version__,
             "training": provenance.describe(run, mixture, world, out),
         }
-        weights.save(out / f"{run.name}.safetensors", model if mean is None else mean.module, meta)
+        weights.save(out / f"{run.name}.safetensors", model, meta)
     distributed.leave(world)
     return out / f"{run.name}.safetensors"
 
 
 def train_step(
-    run: Run,
-    step: int,
-    model: Network,
-    optimiser: torch.optim.Optimizer,
-    batches: list[Batch],
-    world: World,
-    teachers: Teachers | None = None,
+    run: Run, step: int, model: Network, optimiser: torch.optim.Optimizer, batches: list[Batch], world: World
 ) -> dict[str, float]:
     """One step of the optimiser over this process's share of its examples; returns each term of the loss by its name.
 
@@ -92,8 +82,6 @@ def train_step(
     counts_3 = world.sum(torch.stack([losses.counts(target) for _, _, target in prepared]).sum(0))
     sums: dict[str, torch.Tensor] = {}
     for image_B1HW, male_B, target in prepared:
-        if teachers is not None:
-            target = target._replace(taught_BK=teachers.teach(image_B1HW, male_B, world))
         with distributed.autocast(world):
             output = forward(run, model, image_B1HW, male_B, target)
         terms = systems.total(run, model, output, target, counts_3)
@@ -117,8 +105,6 @@ def micro_batches(run: Run, mixture: Mixture, world: World, step: int) -> list[B
     if rest:
         raise ConfigError(f"optim.batch is {run.optim.batch}; it must be a multiple of the {world.size} processes.")
     size = run.optim.micro_batch or share
-    if run.data.pairs and (share % 2 or size % 2):
-        raise ConfigError(f"data.pairs needs even batches; a process has {share}, in pieces of {size}.")
     first = step * run.optim.batch + world.rank * share
     batches = [mixture.batch(first + i, min(size, share - i)) for i in range(0, share, size)]
     return [batch.pinned() for batch in batches] if world.device.type == "cuda" else batches
@@ -175,5 +161,4 @@ def open_mixture(run: Run) -> Mixture:
         raise ConfigError(f"data.repeats has {len(run.data.repeats)} numbers for {len(run.data.stores)} stores.")
     stores = tuple(open_store(resolve(path)) for path in run.data.stores)
     repeats = run.data.repeats or (1.0,) * len(stores)
-    data = run.data
-    return Mixture(stores, repeats, run.seed, data.holdout, data.regions_only, data.pairs, data.even)
+    return Mixture(stores, repeats, run.seed, run.data.holdout, run.data.regions_only)

@@ -22,7 +22,6 @@ def describe(run: Run, mixture: Mixture, world: World, out: Path) -> dict[str, A
     settings = as_dict(run)
     settings["data"] = data(run)
     settings["start"] = resolve(run.start).name if run.start else "random"
-    settings["teachers"] = {resolve(path).name: weights.sha256(resolve(path)) for path in run.teachers}
     return settings | {
         "examples_an_epoch": len(mixture),
         "epochs": round(run.schedule.steps * run.optim.batch / len(mixture), 2),

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.optim import swa_utils
 
 from carpal.baselines import protocol, registry
 from carpal.baselines.detector import Detector
@@ -19,7 +18,8 @@ from carpal.baselines.protocol import Prediction, System
 from carpal.data.dataset import Mixture
 from carpal.errors import ConfigError
 from carpal.model import boxes, losses, unfold, weights
-from carpal.model.alanet import ALANet, Output, Trunk
+from carpal.model.alanet import ALANet, Output
+from carpal.model.resnet import ResNet50
 from carpal.training.config import Run, resolve
 
 Network: TypeAlias = ALANet | System
@@ -35,11 +35,6 @@ def build(run: Run, mixture: Mixture) -> Network:
     if len(ages):
         model.set_age_prior(ages)
     if isinstance(model, System):
-        if run.loss != losses.PAPER:
-            raise ConfigError(
-                "loss.spread, loss.consistency and loss.taught change ALA-Net's loss; "
-                f"{run.name} has its own: leave them 0."
-            )
         _start_system(run, model)
     elif run.start:
         path = resolve(run.start)
@@ -80,10 +75,10 @@ def _start_system(run: Run, model: System) -> None:
         weights.load_imagenet(trunk, resolve(run.start))
 
 
-def trunk_of(model: Network) -> Trunk | None:
-    """The trunk that a network trains at a rate of its own; None where it has one that `model.trunk` does not know."""
+def trunk_of(model: Network) -> ResNet50 | None:
+    """The ResNet-50 that a network trains at a rate of its own; None where it has another trunk."""
     trunk = getattr(model, "trunk", None)
-    return trunk if isinstance(trunk, Trunk) else None
+    return trunk if isinstance(trunk, ResNet50) else None
 
 
 def forward(
@@ -113,7 +108,7 @@ def total(
         assert isinstance(output, Prediction), "a system answers with a Prediction"
         return protocol.total(model, output, target, counts_3)
     assert isinstance(output, Output), "ALA-Net answers with an Output"
-    return losses.total(_in_float(output), target, counts_3, run.model.box_size, run.loss)
+    return losses.total(_in_float(output), target, counts_3, run.model.box_size)
 
 
 def build_optimiser(run: Run, model: Network) -> torch.optim.Optimizer:
@@ -128,14 +123,6 @@ def build_optimiser(run: Run, model: Network) -> torch.optim.Optimizer:
         {"params": [p for p in trainable if id(p) not in ids], "factor": 1.0},
     ]
     return torch.optim.AdamW(groups, lr=run.optim.lr, weight_decay=run.optim.weight_decay, fused=True)
-
-
-def running_mean(run: Run, model: Network) -> swa_utils.AveragedModel | None:
-    """The exponential mean over the steps of the weights and the norms' statistics, where `optim.ema` asks for it."""
-    if not run.optim.ema:
-        return None
-    decayed = swa_utils.get_ema_multi_avg_fn(run.optim.ema)  # type: ignore[no-untyped-call]
-    return swa_utils.AveragedModel(model, multi_avg_fn=decayed, use_buffers=True)
 
 
 def set_mode(run: Run, model: Network) -> None:
