@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from carpal import anatomy
-from carpal.data.synthetic import draw_hand
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.model import alanet, boxes, losses, naming, ordinal, roi
-from carpal.model.alanet import ALANet, ModelConfig
+from carpal.lab.data.synthetic import draw_hand
+from carpal.lab.model import alanet, boxes, losses, naming, ordinal, roi
+from carpal.lab.model.alanet import ALANet, ModelConfig
 from carpal.types import Sex
 
 COMBINATIONS = [

@@ -91,7 +91,7 @@ LONGEST_FUNCTION, LONGEST_FORWARD = 60, 30
 
 
 def module_name(path: Path) -> str:
-    """src/carpal/model/rpn.py -> "model.rpn"; src/carpal/__init__.py -> ""."""
+    """src/carpal/lab/model/rpn.py -> "model.rpn"; src/carpal/__init__.py -> ""."""
     parts = path.relative_to(SOURCE / "carpal").with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -169,7 +169,7 @@ def test_imports_follow_the_table(module: str) -> None:
     [
         ("from carpal.training import loop", "inference.assess"),
         ("from ..training import loop", "inference.assess"),
-        ("def f():\n    import carpal.data.rsna", "model.rpn"),
+        ("def f():\n    import carpal.lab.data.sources", "model.rpn"),
         ("from carpal import report", "evaluation.age"),
         ("import torch.nn as nn", "evaluation.age"),
         ("def f():\n    import torch", "imaging.read"),
@@ -186,7 +186,7 @@ def test_a_forbidden_import_is_found(source: str, module: str) -> None:
     [
         ("from carpal import __version__\nfrom carpal.types import Box", "report.text"),
         ("from .boxes import iou\nfrom . import roi", "model.rpn"),
-        ("import torch\nfrom carpal.model.alanet import ALANet", "inference.eager"),
+        ("import torch\nfrom carpal.lab.model.alanet import ALANet", "inference.eager"),
         ("def main():\n    from carpal.training import loop", "cli"),
     ],
 )
@@ -227,6 +227,6 @@ def test_import_carpal_is_light() -> None:
     assert "numpy" in modules_after("import carpal, numpy")  # the list above can fail
 
 
-@pytest.mark.parametrize("module", ["carpal.inference.assess", "carpal.inference.engine", "carpal.evaluation.run"])
+@pytest.mark.parametrize("module", ["carpal.inference.assess", "carpal.inference.engine", "carpal.lab.evaluation.run"])
 def test_reading_a_radiograph_needs_no_torch(module: str) -> None:
     assert "torch" not in modules_after(f"import {module}")

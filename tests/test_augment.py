@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from carpal.training import augment, degrade
-from carpal.training.augment import Draws, Picture
-from carpal.training.config import Augment
+from carpal.lab.training import augment
+from carpal.lab.training import augment as degrade
+from carpal.lab.training.augment import Draws, Picture
+from carpal.lab.training.config import Augment
 
 NEUTRAL = Augment(flip=0.0, scale=0.0)
 STRONG = Augment(flip=0.5, scale=0.2, rotate=25.0, shift=0.05)

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from carpal.baselines import attention, protocol, registry
-from carpal.baselines.protocol import Prediction, System, SystemConfig
+from carpal.lab.baselines import attention, protocol, registry
+from carpal.lab.baselines.protocol import Prediction, System, SystemConfig
 
 SD = 41.1793
 """Months: the standard deviation of RSNA's training ages, as Deeplasia's release states it; its mean is 127.3166."""
@@ -188,4 +188,4 @@ PINNED: list[tuple[str, str, Any]] = [
 
 @pytest.mark.parametrize(("module", "name", "value"), PINNED)
 def test_a_constant_is_the_one_that_was_trained_with(module: str, name: str, value: Any) -> None:
-    assert getattr(__import__(f"carpal.baselines.{module}", fromlist=[name]), name) == value
+    assert getattr(__import__(f"carpal.lab.baselines.{module}", fromlist=[name]), name) == value

@@ -14,8 +14,8 @@ import pytest
 
 from carpal.anatomy import REGIONS
 from carpal.errors import DataError
-from carpal.evaluation import age, boxes, card
-from carpal.trust.coverage import strata
+from carpal.lab.evaluation import age, boxes, card
+from carpal.lab.evaluation.coverage import strata
 
 ROOT = Path(__file__).parents[1]
 SIDECAR = {
@@ -146,7 +146,7 @@ def test_files_in_and_a_file_out(tmp_path: Path) -> None:
     measured, sidecar, out = tmp_path / "report.json", tmp_path / "alanet.json", tmp_path / "cards" / "alanet.md"
     measured.write_text(json.dumps(report()))
     sidecar.write_text(json.dumps(SIDECAR))
-    words = [sys.executable, "-m", "carpal.evaluation.card", str(measured), str(sidecar), str(out)]
+    words = [sys.executable, "-m", "carpal.lab.evaluation.card", str(measured), str(sidecar), str(out)]
     subprocess.run(words, check=True)
     assert out.read_text() == card.render(json.loads(measured.read_text()), SIDECAR)
     assert subprocess.run(words[:4], capture_output=True).returncode == 1

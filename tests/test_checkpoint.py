@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from carpal.errors import ConfigError, WeightsError
-from carpal.training import checkpoint
-from carpal.training.config import Data, Run, Schedule, override
+from carpal.lab.training import checkpoint
+from carpal.lab.training.config import Data, Run, Schedule, override
 
 RUN = Run(data=Data(stores=("a", "b"), repeats=(1.0, 0.5)), schedule=Schedule(steps=10, drops=(3, 4)))
 

@@ -20,13 +20,12 @@ import pytest
 from PIL import Image
 
 import carpal
-from carpal.anatomy import FOUND, REGIONS
+from carpal.anatomy import FOUND, MEAN_HAND, REGIONS
 from carpal.cli import commands, main
 from carpal.cli.parser import build_parser, recipes
-from carpal.data.store import open_store
 from carpal.errors import BackendError
 from carpal.inference import pose
-from carpal.model.mean_hand import MEAN_HAND
+from carpal.lab.data.store import open_store
 
 NAMES = ("assess", "evaluate", "prepare", "train", "export", "info")
 
@@ -87,7 +86,7 @@ def test_every_option_with_a_choice_states_its_default(capsys: pytest.CaptureFix
 
 def test_the_recipes_of_the_help_are_those_of_the_code() -> None:
     pytest.importorskip("torch")
-    from carpal.training.recipes import RECIPES
+    from carpal.lab.training.recipes import RECIPES
 
     assert list(recipes()) == list(RECIPES)
 

@@ -14,8 +14,8 @@ import pytest
 from scipy import stats
 
 from carpal.errors import ConfigError, DataError
-from carpal.evaluation import age, compare, compare_run, compare_tables
-from carpal.evaluation.significance import holm, p_value
+from carpal.lab.evaluation import age, compare, compare_run, compare_tables
+from carpal.lab.evaluation.compare import holm, p_value
 
 COUNT = 60
 ARCHITECTURES: dict[str, dict[str, Any]] = {

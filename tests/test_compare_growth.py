@@ -15,13 +15,11 @@ from carpal.cli import main, words
 from carpal.errors import ConfigError
 from carpal.growth.reference import DEFAULT, find_reference, reference, score
 from carpal.imaging.read import read_radiograph
-from carpal.inference.assess import Facts, judge
-from carpal.inference.hands import cut_out
-from carpal.report import as_json, forms, overlay, text
+from carpal.inference.assess import Facts, cut_out, judge
+from carpal.report import forms, overlay, results, text
 from carpal.report.child import Child
-from carpal.report.findings import together
+from carpal.report.content import summarise, together
 from carpal.report.language import words_of
-from carpal.report.summary import summarise
 from carpal.types import Assessment, BothSexes, Score, Sex
 from dicom_kit import assessment, child_file, header_of
 
@@ -100,14 +98,14 @@ def test_both_sexes_are_compared_and_a_refusal_is_not(ours: Path) -> None:
 
 
 def forms_refusal() -> Any:
-    from carpal.trust.reasons import refuse
+    from carpal.quality.thresholds import refuse
 
     return refuse("not-a-hand", "a.png", "0.1")
 
 
 def test_json_has_the_block_and_null_where_no_age_is_known(ours: Path) -> None:
-    assert as_json.entry(girl())["growth"] is None
-    block = as_json.entry(one(ours))["growth"]
+    assert results.entry(girl())["growth"] is None
+    block = results.entry(one(ours))["growth"]
     assert block == {
         "reference": "Łódź 2026",
         "citation": "Our hospital, n = 1,200",
@@ -119,10 +117,10 @@ def test_json_has_the_block_and_null_where_no_age_is_known(ours: Path) -> None:
         "note": None,
     }
     late = judge(girl(140.0), Facts(200.0, reference=find_reference(str(ours))))
-    block = as_json.entry(late)["growth"]
+    block = results.entry(late)["growth"]
     assert (block["z_score"], block["maturity"]) == (None, None)
     assert "got 200" in block["note"]
-    assert "z-score" not in text.line(late)
+    assert "z-score" not in text.one_line(late)
 
 
 def one(ours: Path) -> Assessment:
@@ -163,7 +161,7 @@ def test_another_reference_makes_another_object_and_the_default_the_same_as_ever
 
 
 def test_the_line_and_the_picture_name_it(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "z-score +1.60 (Łódź 2026), female, 17 regions" in text.line(one(ours))
+    assert "z-score +1.60 (Łódź 2026), female, 17 regions" in text.one_line(one(ours))
     assert overlay._title(one(ours))[1][-1] == "z-score +1.60 (Łódź 2026)"
     both = BothSexes(one(ours), replace(one(ours), sex=Sex.MALE))
     assert "z-score +1.60 (Łódź 2026) as male" in overlay._title(both)[1]

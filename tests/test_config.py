@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from carpal.errors import ConfigError
-from carpal.model.alanet import ModelConfig
-from carpal.training.config import Augment, Data, Optim, Run, Schedule, as_dict, from_dict, override, resolve
-from carpal.training.recipes import RECIPES
+from carpal.lab.model.alanet import ModelConfig
+from carpal.lab.training.config import Augment, Data, Optim, Run, Schedule, as_dict, from_dict, override, resolve
+from carpal.lab.training.recipes import RECIPES
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"optim": Optim(batch=0)}, "optim.batch is 0", "at least 1"),

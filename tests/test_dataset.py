@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carpal.anatomy import REGIONS
-from carpal.data.dataset import Mixture, collate
-from carpal.data.store import Manifest, Row, Store
 from carpal.errors import DataError
+from carpal.lab.data.dataset import Mixture, collate
+from carpal.lab.data.store import Manifest, Row, Store
 
 MANIFEST = Manifest(1, "0", 8, {}, {}, "", {})
 SIZES = [(8, 6), (5, 8), (8, 8)]

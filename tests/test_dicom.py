@@ -164,7 +164,7 @@ def test_a_jpeg_larger_than_its_header_counts_within_the_limits() -> None:
 
 
 def test_a_jpeg_beyond_the_limits_is_refused_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carpal.imaging.limits.MAX_PIXELS", 100_000)
+    monkeypatch.setattr("carpal.imaging.raster.MAX_PIXELS", 100_000)
     with pytest.raises(UnsuitableImage, match="too large - 500 x 300"):
         decode(jpeg_study(np.zeros((300, 500), np.uint8)))
 

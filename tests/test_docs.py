@@ -136,7 +136,7 @@ def test_every_command_is_documented() -> None:
 
 
 def recipes() -> list[str]:
-    """Names of the public functions of training/recipes.py that take nothing and return a Run."""
+    """Names of the public functions of lab/training/recipes.py that take nothing and return a Run."""
     functions = [node for node in ast.parse(read(RECIPES)).body if isinstance(node, ast.FunctionDef)]
     makers = [f for f in functions if f.returns and ast.unparse(f.returns) == "Run" and not f.args.args]
     return [f.name for f in makers if not f.name.startswith("_")]
@@ -149,7 +149,7 @@ def test_every_recipe_is_documented() -> None:
 
 
 def tree_names() -> set[str]:
-    """Python files that the tree of docs/architecture.md lists, by folder and name: "model/rpn.py"."""
+    """Python files that the tree of docs/architecture.md lists, by folder and name: "lab/model/rpn.py"."""
     tree = re.search(r"^```text\nsrc/carpal/\n(.*?)^```", read(DOCS / "architecture.md"), re.MULTILINE | re.DOTALL)
     assert tree, "docs/architecture.md has no tree that starts with src/carpal/"
     folder, names = "", set()

@@ -92,7 +92,7 @@ def test_the_python_page_is_what_the_code_says() -> None:
         ("[terms](../LICENSE-WEIGHTS.md) [all](../README.md#limits)", "docs", "data.md",
          "[terms](LICENSE-WEIGHTS.md) [all](index.md#limits)"),
         ("[back](../decisions.md)", "docs/cards", "cards/alanet.md", "[back](../decisions.md)"),
-        ("[`levels.py`](../src/carpal/imaging/levels.py) [the law](LICENSE)", "docs", "inference.md",
+        ("[`levels.py`](../src/carpal/imaging/intensity.py) [the law](LICENSE)", "docs", "inference.md",
          "`levels.py` [the law](LICENSE)"),
         ("[the law](LICENSE)", "", "index.md", "the law"),
         ('<img src="docs/images/a.png"> ![b](examples/6456-read.png)', "", "index.md",

@@ -10,7 +10,7 @@ import pytest
 from carpal.anatomy import REGIONS
 from carpal.errors import MissingSex
 from carpal.report import fhir
-from carpal.report.findings import Findings, findings, refused
+from carpal.report.content import Findings, findings, refused
 from carpal.types import Header
 from dicom_kit import assessment, child_file, header_of
 

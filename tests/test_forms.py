@@ -11,8 +11,8 @@ from PIL import Image
 
 from carpal.errors import ConfigError, MissingSex, UnsuitableImage
 from carpal.imaging.read import read_radiograph
-from carpal.report import capture, encapsulated, forms
-from carpal.report.findings import Findings, findings, refused
+from carpal.report import dicom_objects, forms
+from carpal.report.content import Findings, findings, refused
 from carpal.types import Assessment, Header, Sex
 from dicom_kit import CHILD, assessment, child_file, encode, errors_of, header_of, pydicom, ramp, run_tool, study
 
@@ -99,7 +99,7 @@ def test_an_encapsulated_page_is_valid_and_comes_out_again(tmp_path: Path) -> No
     source = header_of(child_file())
     pdf = b"%PDF-1.4\n% a page of odd length\n"
     path = tmp_path / "hand.pdf.dcm"
-    path.write_bytes(encapsulated.write(findings(assessment(), source), source, pdf))
+    path.write_bytes(dicom_objects.write_encapsulated(findings(assessment(), source), source, pdf))
     assert errors_of(path) == []
     run_tool("dcm2pdf", path, tmp_path / "hand.pdf")
     assert (tmp_path / "hand.pdf").read_bytes().rstrip(b"\0") == pdf
@@ -162,8 +162,9 @@ def test_the_same_radiograph_gives_the_same_bytes() -> None:
 def test_picture_and_page_in_their_envelopes_are_the_same_each_time() -> None:
     source = header_of(child_file())
     found, picture = findings(assessment(), source), Image.fromarray(ramp(255, np.uint8)).convert("RGB")
-    assert capture.write(found, source, picture) == capture.write(found, source, picture)
-    assert encapsulated.write(found, source, b"%PDF-") == encapsulated.write(found, source, b"%PDF-")
+    assert dicom_objects.write_capture(found, source, picture) == dicom_objects.write_capture(found, source, picture)
+    first, second = (dicom_objects.write_encapsulated(found, source, b"%PDF-") for _ in range(2))
+    assert first == second
 
 
 def test_a_coloured_picture_has_no_presentation_state() -> None:

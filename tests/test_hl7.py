@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from carpal.errors import MissingSex
 from carpal.report import hl7
-from carpal.report.findings import Findings, findings, refused
+from carpal.report.content import Findings, findings, refused
 from carpal.types import Header
 from dicom_kit import assessment, child_file, header_of
 

@@ -12,9 +12,12 @@ import pytest
 from PIL import ImageDraw
 
 from carpal.imaging.read import read_radiograph
-from carpal.inference.hands import cut_out
-from carpal.report import age_map, as_json, codes, forms, overlay, parquet, text
-from carpal.report.findings import together
+from carpal.inference.assess import cut_out
+from carpal.report import codes, forms, overlay, text
+from carpal.report import overlay as age_map
+from carpal.report import results as as_json
+from carpal.report import results as parquet
+from carpal.report.content import together
 from carpal.types import Assessment, BothSexes, Explanation, Interval, Result, Sex
 from dicom_kit import assessment, child_file, header_of, pydicom
 
@@ -84,7 +87,7 @@ def of_overlay(results: list[Result], drawn: list[str]) -> str:
 def of_map(results: list[Result], drawn: list[str]) -> str:
     for result in results:
         assert isinstance(result, Assessment)
-        age_map.draw(read_radiograph(FILE), Explanation(result, (0.0,) * 17))
+        age_map.draw_age_map(read_radiograph(FILE), Explanation(result, (0.0,) * 17))
     return "\n".join(drawn)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from carpal.errors import ConfigError
 from carpal.inference import assess as module
-from carpal.inference.assess import Facts, judge
-from carpal.inference.hands import cut_out, read_hands
-from carpal.report import as_json, forms
-from carpal.trust.site import Check, Line, Site
+from carpal.inference.assess import Facts, cut_out, judge, read_hands
+from carpal.quality.site import Check, Line, Site
+from carpal.report import forms
+from carpal.report import results as as_json
 from carpal.types import BothSexes, Exam, Interval, Radiograph, Sex
 from dicom_kit import assessment, child_file, header_of
 
@@ -62,7 +62,7 @@ def test_the_score_is_computed_once_a_hand_from_the_file_to_every_form(
     pytest.importorskip("reportlab")
     asked, true_score = [], module.score
     counted = lambda *given: asked.append(given) or true_score(*given)  # noqa: E731
-    for where in ("carpal.inference.assess.score", "carpal.report.findings.score", "carpal.report.summary.score_of"):
+    for where in ("carpal.inference.assess.score", "carpal.report.content.score", "carpal.report.content.score_of"):
         monkeypatch.setattr(where, counted)
     header = header_of(child_file())
     hand = replace(drawn_hand, exam=header.exam, header=header)

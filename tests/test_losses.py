@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from carpal.model import boxes, losses, ordinal, rpn
-from carpal.model.alanet import Output
+from carpal.lab.model import boxes, losses, ordinal, rpn
+from carpal.lab.model.alanet import Output
 
 SIZE = 64
 HEIGHT, WIDTH = 96, 128

@@ -22,11 +22,11 @@ import node_fixtures
 import node_kit as kit
 import tools
 from carpal.errors import NodeError
-from carpal.service.config import NodeConfig, load
-from carpal.service.jobs import State
-from carpal.service.node import Node
-from carpal.service.outbox import Outbox
-from carpal.service.reader import Answer, Outcome
+from carpal.node.app import Node
+from carpal.node.config import NodeConfig, load
+from carpal.node.reader import Answer, Outcome
+from carpal.queue.jobs import State
+from carpal.queue.outbox import Outbox
 
 pacs, config, log = node_fixtures.pacs, node_fixtures.config, node_fixtures.log
 

@@ -9,11 +9,10 @@ import pytest
 
 import node_fixtures
 import node_kit as kit
-from carpal.service.clock import Clock
-from carpal.service.commitments import Commitments
-from carpal.service.config import load
-from carpal.service.jobs import Jobs, Limits, State
-from carpal.service.outbox import Outbox
+from carpal.node.committer import Commitments
+from carpal.node.config import load
+from carpal.queue.jobs import Clock, Jobs, Limits, State
+from carpal.queue.outbox import Outbox
 
 pytestmark = pytest.mark.slow
 

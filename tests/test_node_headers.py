@@ -16,10 +16,10 @@ from pynetdicom.dsutils import encode
 
 import node_fixtures
 import node_kit as kit
-from carpal.service.config import load, parse
-from carpal.service.jobs import State
-from carpal.service.reader import Outcome, _settings
-from carpal.service.reading import Reading
+from carpal.node.config import load, parse
+from carpal.node.reader import Outcome, _settings
+from carpal.node.reading import Reading
+from carpal.queue.jobs import State
 from carpal.types import Radiograph
 
 _quiet = node_fixtures.log

@@ -15,12 +15,11 @@ from pynetdicom.sop_class import Verification
 
 import node_kit as kit
 from carpal.errors import NodeError
-from carpal.service import scu
-from carpal.service.config import DEFAULT_ROUTES, Route, load
-from carpal.service.dicomweb import only_part
-from carpal.service.door import GateLimits, GuardedSocket
-from carpal.service.monitoring import BUCKETS, Metrics
-from carpal.service.routing import fits
+from carpal.node import scu
+from carpal.node.association_guard import GateLimits, GuardedSocket
+from carpal.node.config import DEFAULT_ROUTES, Route, fits, load
+from carpal.node.dicomweb import only_part
+from carpal.node.monitoring import BUCKETS, Metrics
 
 KIND = 'multipart/related; type="application/dicom"; boundary="border"'
 HEAD = b"--border\r\nContent-Type: application/dicom\r\nContent-Length: 5\r\n\r\n"

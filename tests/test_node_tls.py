@@ -13,10 +13,10 @@ from pydicom import dcmread
 import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import scu
-from carpal.service.config import NodeConfig, load
-from carpal.service.jobs import State
-from carpal.service.node import Node
+from carpal.node import scu
+from carpal.node.app import Node
+from carpal.node.config import NodeConfig, load
+from carpal.queue.jobs import State
 
 pytestmark = pytest.mark.slow
 

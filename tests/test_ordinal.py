@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from carpal import types
-from carpal.model import ordinal
+from carpal.lab.model import ordinal
 
 K = 229
 """The paper's K: the months 0..228."""

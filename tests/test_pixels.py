@@ -15,7 +15,7 @@ from carpal.errors import UnsuitableImage
 from carpal.imaging.codestream import describe
 from carpal.imaging.dicom import DicomFile
 from carpal.imaging.read import read_radiograph
-from carpal.report.findings import findings
+from carpal.report.content import findings
 from dicom_kit import CHILD, assessment, encode, pydicom, study
 
 SIDE = 128

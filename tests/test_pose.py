@@ -8,10 +8,9 @@ from carpal.inference.pose import Similarity
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carpal.imaging.bands import Toned
-from carpal.imaging.original import Original
+from carpal.anatomy import MEAN_HAND
+from carpal.imaging.intensity import Original, Toned
 from carpal.inference import pose
-from carpal.model.mean_hand import MEAN_HAND
 
 SIDE = 256
 DEGREES = st.floats(-179, 179)

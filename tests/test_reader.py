@@ -20,8 +20,8 @@ import node_fixtures
 import node_kit as kit
 from bombs_kit import BOMBS, MAY_BE_READ
 from carpal.errors import ReaderDied, WeightsError
-from carpal.service.config import NodeConfig
-from carpal.service.reader import Outcome, Reader
+from carpal.node.config import NodeConfig
+from carpal.node.reader import Outcome, Reader
 from carpal.types import Radiograph
 from dicom_kit import compress
 from node_kit import changed, read

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from carpal.anatomy import REGIONS
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
-from carpal.inference.info import read_info
+from carpal.inference.weights import read_info
 from carpal.types import Assessment, Radiograph, Sex
 
 pytest.importorskip("onnxruntime")
 
 from carpal.inference.engine import Engine, open_engine
-from carpal.trust.distortions import FAMILIES
-from carpal.trust.fit import HANDS
-from carpal.trust.stress import Remembering
+from carpal.lab.evaluation.distortions import FAMILIES
+from carpal.lab.evaluation.stress import Remembering
+from carpal.lab.evaluation.threshold_fit import HANDS
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HALF_A_MONTH = 0.5

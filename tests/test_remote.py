@@ -14,9 +14,9 @@ import pytest
 
 from carpal.cli import main
 from carpal.errors import BackendError, ConfigError, UnreadableImage, UnsuitableImage
-from carpal.imaging import remote
+from carpal.imaging import read as remote
 from carpal.imaging.read import open_image, read_radiograph
-from carpal.inference.hands import cut_out, read_hands
+from carpal.inference.assess import cut_out, read_hands
 from carpal.inference.pipeline import find_images
 from carpal.report import forms
 

@@ -14,7 +14,7 @@ from carpal.errors import BadIdentity, UnreadableImage
 from carpal.imaging.header import stated
 from carpal.imaging.read import open_image
 from carpal.report import forms
-from carpal.report.findings import findings
+from carpal.report.content import findings
 from carpal.types import Side
 from dicom_kit import CHILD, assessment, child_file, encode, header_of, pydicom, ramp, study
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carpal.model.resnet import Bottleneck, ResNet50
+from carpal.lab.model.resnet import Bottleneck, ResNet50
 
 GOLDEN = Path(__file__).parent / "golden" / "resnet50.npz"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from carpal.data.rsna import Label, check_images, find_images, find_tables, is_cut_off, read_labels, split_of
 from carpal.errors import DataError
+from carpal.lab.data.sources import Label, check_images, find_images, find_tables, is_cut_off, read_labels, split_of
 
 TRAIN = "id,boneage,male\n"
 

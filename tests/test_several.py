@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from carpal.imaging.read import read_radiograph
-from carpal.inference.hands import cut_out
+from carpal.inference.assess import cut_out
 from carpal.report import codes, forms
-from carpal.report.findings import each, refused, together
+from carpal.report.content import each, refused, together
 from carpal.types import Assessment, BothSexes, Radiograph, Refusal, Result, Sex
 from dicom_kit import assessment, child_file, errors_of, header_of, pydicom, run_tool
 

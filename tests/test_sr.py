@@ -10,7 +10,7 @@ import pytest
 
 from carpal.anatomy import REGIONS
 from carpal.report import codes, sr
-from carpal.report.findings import findings
+from carpal.report.content import findings
 from carpal.types import Sex, Side
 from dicom_kit import assessment, child_file, header_of, pydicom
 

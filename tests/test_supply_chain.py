@@ -136,7 +136,8 @@ def canonical(name: str) -> str:
 
 def test_no_public_door_gives_an_age_without_a_sex(hand_png: Path) -> None:
     """Every public function that can return an age needs a sex: `read` raises, the others have no default for it."""
-    from carpal.inference import assess, explain, hands
+    from carpal.inference import assess, explain
+    from carpal.inference import assess as hands
 
     with pytest.raises(MissingSex):
         carpal.read(hand_png, weights=object())  # type: ignore[arg-type]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from carpal.cli.batch import _sexes
-from carpal.data import rsna
-from carpal.data.tables import match_ids, read_header
 from carpal.errors import DataError
-from carpal.evaluation import labels
+from carpal.lab.data import sources
+from carpal.lab.data.tables import match_ids, read_header
+from carpal.lab.evaluation import labels
 from carpal.types import Sex
 
 EXPECTED = [("12382", 94.0, False), ("1643", 57.5, True), ("10340", 132.0, True)]
@@ -71,7 +71,7 @@ def test_what_is_no_table_is_refused(table: Path, data: bytes) -> None:
 
 def test_ages_in_years_are_refused_or_meant(table: Path) -> None:
     table.write_text("id,boneage,male\n1,7.5,True\n2,18,False\n3,11,False\n")
-    for read in (labels.read_labels, rsna.read_labels):
+    for read in (labels.read_labels, sources.read_labels):
         with pytest.raises(DataError, match=r"got 7.5 to 18, which look like years - multiply them by 12"):
             read(table)
     table.write_text("id;bone age (years);male\n1;7,5;M\n2;18;F\n")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from carpal.errors import ConfigError
 from carpal.imaging.exam import check_uid_root, from_parts, is_uid
+from carpal.report.content import findings
 from carpal.report.dicom_common import derive
-from carpal.report.findings import findings
 from carpal.types import ModelId, Sex
 from dicom_kit import assessment, child_file, header_of, pydicom
 

@@ -9,11 +9,10 @@ import pytest
 from carpal.inference.upright import bring, read_views, settle
 from carpal.inference.views import mirror_boxes, read_both
 
-from carpal.anatomy import FOUND
+from carpal.anatomy import FOUND, MEAN_HAND
 from carpal.imaging.preprocess import gaussian_blur, preprocess
 from carpal.inference import pose, upright
 from carpal.inference.engine import Reading
-from carpal.model.mean_hand import MEAN_HAND
 
 SIDE = 128
 SHAPE = (128, 96)

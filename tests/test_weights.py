@@ -14,11 +14,11 @@ import torch.nn.functional as F  # noqa: N812
 from safetensors.torch import save_file
 from torch import Tensor
 
-from carpal.baselines import registry
 from carpal.errors import WeightsError
-from carpal.model import weights
-from carpal.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig
-from carpal.model.resnet import BATCH_NORM_EPS, ResNet50
+from carpal.lab.baselines import registry
+from carpal.lab.model import weights
+from carpal.lab.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig
+from carpal.lab.model.resnet import BATCH_NORM_EPS, ResNet50
 
 CONFIG = ModelConfig(regions="anonymous", patch=False, long_side=96, width=4, roi_features=8)
 META = {"name": "tiny", "version": "0.0.1", "training": {"recipe": "none"}}

@@ -13,9 +13,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from carpal.errors import ConfigError
-from carpal.service.app import create_app
-from carpal.service.auth import SESSION_SECONDS, Role, Tokens
-from carpal.service.settings import Settings, is_loopback
+from carpal.web.app import create_app
+from carpal.web.auth import SESSION_SECONDS, Role, Tokens
+from carpal.web.settings import Settings, is_loopback
 
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]

@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from carpal.anatomy import REGIONS
-from carpal.service.studies import Studies, UploadFacts
+from carpal.web.study_store import Studies, UploadFacts
 
 pytestmark = pytest.mark.slow
 

@@ -112,8 +112,8 @@ def test_libraries_are_silent_in_the_whole_process(tmp_path: Path) -> None:
 import logging, sys, warnings, tempfile
 from pathlib import Path
 import pydicom, uvicorn
-from carpal.service.app import serve
-from carpal.service.settings import Settings
+from carpal.web.app import serve
+from carpal.web.settings import Settings
 
 def provoke(app, **_):
     warnings.warn("{PLANTED} by a library")

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from starlette.testclient import TestClient
 
 from carpal.imaging.read import read_radiograph
-from carpal.inference.hands import cut_out, read_hands
+from carpal.inference.assess import cut_out, read_hands
 from carpal.report import forms
 from carpal.types import Radiograph, Sex
 from dicom_kit import errors_of, header_of

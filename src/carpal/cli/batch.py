@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from carpal.inference.engine import Engine
     from carpal.inference.pipeline import Done, Job
     from carpal.report.lines import ResultLines
-    from carpal.report.parquet import ResultTable
+    from carpal.report.results import ResultTable
     from carpal.types import Sex
 
     Render = Callable[[Done], list[str]]
@@ -59,7 +59,7 @@ def run(arguments: Namespace) -> int:
     from carpal.inference.assess import Facts
     from carpal.inference.engine import open_engine
     from carpal.inference.pipeline import find_images
-    from carpal.trust.site import read_site
+    from carpal.quality.site import read_site
 
     _check(arguments)
     sexes = _sexes(arguments.sexes)
@@ -93,7 +93,7 @@ def _say_passed(passed_over: list[str], path: str, what: str) -> None:
 
 def _open_results(path: Path, made_by: Mapping[str, Any]) -> ResultLines | ResultTable:
     from carpal.report.lines import ResultLines
-    from carpal.report.parquet import ResultTable
+    from carpal.report.results import ResultTable
 
     return (ResultTable if path.suffix == ".parquet" else ResultLines)(path, made_by)
 
@@ -148,8 +148,8 @@ def _workers(text: str) -> int | None:
 
 def _sexes(path: Path | None) -> dict[str, Sex]:
     """The sex of each id, as it stands and without what a spreadsheet adds (`bare_id`). Raises DataError."""
-    from carpal.data.tables import bare_id, read_table, truth
     from carpal.errors import DataError
+    from carpal.lab.data.tables import bare_id, read_table, truth
     from carpal.types import Sex
 
     sexes: dict[str, Sex] = {}
@@ -163,9 +163,9 @@ def _sexes(path: Path | None) -> dict[str, Sex]:
 
 
 def _jobs(images: Iterator[str], stated: str | None, sexes: dict[str, Sex]) -> Iterator[Job]:
-    from carpal.data.tables import bare_id
     from carpal.inference.assess import to_sex
     from carpal.inference.pipeline import Job
+    from carpal.lab.data.tables import bare_id
 
     sex = None if stated == "unknown" else to_sex(stated)
     for image in images:
@@ -177,7 +177,7 @@ def _jobs(images: Iterator[str], stated: str | None, sexes: dict[str, Sex]) -> I
 def _lines(done: Done, model: Any) -> list[str]:
     """An image's results as lines of JSON."""
     from carpal.cli.commands import rendered
-    from carpal.report import as_json
+    from carpal.report import results as as_json
     from carpal.report.lines import as_line
 
     if done.error is not None:

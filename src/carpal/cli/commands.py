@@ -15,9 +15,9 @@ from carpal.cli.reports import Reports, plan_reports
 from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
-    from carpal.data.prepare import Align
     from carpal.inference.assess import Facts
     from carpal.inference.engine import Engine
+    from carpal.lab.data.prepare import Align
     from carpal.types import Radiograph, Result, Sex
 
 
@@ -30,8 +30,8 @@ def run_assess(arguments: Namespace) -> int:
     from carpal.growth.reference import find_reference
     from carpal.inference.assess import Facts, to_sex
     from carpal.inference.engine import open_engine
-    from carpal.report import as_json
-    from carpal.trust.site import read_site
+    from carpal.quality.site import read_site
+    from carpal.report import results as as_json
 
     table = find_reference(arguments.reference)
     reports = plan_reports(arguments, table)
@@ -71,9 +71,8 @@ def _assess_one(
     from dataclasses import replace
 
     from carpal.imaging.read import open_image
-    from carpal.inference.assess import choose_sex
-    from carpal.inference.hands import read_hands
-    from carpal.report import as_json
+    from carpal.inference.assess import choose_sex, read_hands
+    from carpal.report import results as as_json
 
     sex, header = stated, None
     try:
@@ -116,7 +115,8 @@ def _say_and_draw(result: Result, radiograph: Radiograph, overlay: Path | None) 
 
 def rendered(result: Result) -> tuple[dict[str, Any], str]:
     """The JSON entry and the line of a result."""
-    from carpal.report import as_json, text
+    from carpal.report import results as as_json
+    from carpal.report import text
 
     return as_json.entry_of(result), text.line_of(result)
 
@@ -125,7 +125,7 @@ def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | No
     """Where each image's picture goes: FILE.png for one; FILE-<stem>.png for several, numbered where stems repeat."""
     if overlay is None or len(images) == 1:
         return [overlay] * len(images)
-    from carpal.imaging.remote import file_name
+    from carpal.imaging.read import file_name
 
     paths: list[Path | None] = []
     for image in images:
@@ -157,7 +157,7 @@ def _check_outputs(outputs: Sequence[Path | None], images: Sequence[str]) -> Non
 
 def run_evaluate(arguments: Namespace) -> int:
     """Measures the errors on labelled radiographs."""
-    from carpal.evaluation import run
+    from carpal.lab.evaluation import run
 
     report = run.evaluate(
         arguments.images,
@@ -175,7 +175,7 @@ def run_evaluate(arguments: Namespace) -> int:
 
 def run_prepare(arguments: Namespace) -> int:
     """Prepares a store."""
-    from carpal.data.sources import prepare_from
+    from carpal.lab.data.sources import prepare_from
     from carpal.report.text import facts
 
     if arguments.pseudo_regions and not arguments.align:
@@ -209,11 +209,11 @@ def run_train(arguments: Namespace) -> int:
     """Trains a recipe, or continues its run."""
     from dataclasses import replace
 
-    from carpal.optional import need
+    from carpal.errors import need
 
     for package in ("torch", "safetensors"):
         need(package, feature="Training", extra="torch")
-    from carpal.training import checkpoint, config, loop, recipes
+    from carpal.lab.training import checkpoint, config, loop, recipes
 
     run = recipes.get(arguments.recipe)
     run = replace(run, data=replace(run.data, stores=tuple(arguments.data)))
@@ -228,12 +228,12 @@ def run_train(arguments: Namespace) -> int:
 
 def run_export(arguments: Namespace) -> int:
     """Writes the ONNX file and says how close it is to PyTorch."""
-    from carpal.optional import need
+    from carpal.errors import need
     from carpal.report.text import facts
 
     for package in ("torch", "safetensors", "onnx", "onnxscript", "onnxruntime"):
         need(package, feature="Exporting", extra="export")
-    from carpal.inference.export import export
+    from carpal.lab.export.export import export
 
     info = export(
         arguments.source,
@@ -251,7 +251,7 @@ def run_export(arguments: Namespace) -> int:
 
 def run_info(arguments: Namespace) -> int:
     """Prints what the sidecar says, after the hash was checked."""
-    from carpal.inference.info import read_info
+    from carpal.inference.weights import read_info
     from carpal.report.text import facts
 
     values = read_info(arguments.weights).as_dict()

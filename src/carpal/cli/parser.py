@@ -214,7 +214,7 @@ def _info(commands: Any) -> None:
 
 def recipes() -> dict[str, str]:
     """The recipes' names and the first sentences of their docstrings, read as text: importing them needs PyTorch."""
-    source = Path(__file__).parents[1] / "training" / "recipes.py"
+    source = Path(__file__).parents[1] / "lab" / "training" / "recipes.py"
     functions = [
         node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
     ]

@@ -50,7 +50,7 @@ class Reports:
 
     def write(self, image: str, radiograph: Radiograph, results: Sequence[Result]) -> None:
         """Writes the forms of one radiograph. What is not DICOM gets a PDF only, and an error where more was asked."""
-        from carpal.inference.hands import cut_out
+        from carpal.inference.assess import cut_out
         from carpal.report import forms, write_atomically
         from carpal.types import has_age
 
@@ -72,7 +72,7 @@ class Reports:
     ) -> None:
         """Writes that a radiograph could not be read and why, where at least its header can be."""
         from carpal.report import forms
-        from carpal.report.findings import refused
+        from carpal.report.content import refused
 
         if header is None:
             return
@@ -128,7 +128,7 @@ def plan_reports(arguments: Namespace, reference: Reference | None = None) -> Re
 
 def _names(images: list[str]) -> dict[str, str]:
     """The images' stems, numbered where two are alike."""
-    from carpal.imaging.remote import file_name
+    from carpal.imaging.read import file_name
 
     names: dict[str, str] = {}
     for image in images:

@@ -16,12 +16,11 @@ from io import BytesIO
 from typing import Any, Final
 
 import carpal
-from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
+from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage, need
 from carpal.imaging.dicom import damaged, open_dataset, quiet
 from carpal.imaging.exam import exam_of
 from carpal.imaging.header import CAPTURES, check_kind, text, word
-from carpal.imaging.limits import MAX_BYTES
-from carpal.optional import need
+from carpal.imaging.raster import MAX_BYTES
 
 EDITION: Final = "dicomfields_2026c"
 PROFILE: Final = ("113100", "Basic Application Confidentiality Profile")

@@ -22,14 +22,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
+from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage, need
 from carpal.imaging.codestream import checked_jpeg
-from carpal.imaging.exam import PATIENT, STUDY, exam_of, header_of, sex_of
+from carpal.imaging.exam import (
+    PATIENT,
+    STUDY,
+    exam_of,
+    find_padding,
+    from_palette,
+    header_of,
+    modality,
+    own_bits,
+    sex_of,
+    voi,
+)
 from carpal.imaging.header import PALETTE, check_kind, notices, number, repair, square_scale, stated
-from carpal.imaging.limits import MAX_BYTES, check_size
-from carpal.imaging.raster import to_grey
-from carpal.imaging.tables import find_padding, from_palette, modality, own_bits, voi
-from carpal.optional import need
+from carpal.imaging.raster import MAX_BYTES, check_size, to_grey
 from carpal.types import Header, Radiograph
 
 DEFLATED: Final = b"1.2.840.10008.1.2.1.99"

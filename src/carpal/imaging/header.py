@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from carpal.errors import UnreadableImage, UnsuitableImage
 from carpal.imaging.codestream import Coded, describe
-from carpal.imaging.limits import check_size
+from carpal.imaging.raster import check_size
 
 GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 COLOUR: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")

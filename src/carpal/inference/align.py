@@ -23,13 +23,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.anatomy import FOUND
-from carpal.imaging.bands import Toned
-from carpal.imaging.original import Original, Source, as_original
+from carpal.anatomy import FOUND, MEAN_HAND
+from carpal.imaging.intensity import Original, Source, Toned, as_original
 from carpal.imaging.preprocess import Prepared, view_size
 from carpal.inference.engine import Engine, Reading
 from carpal.inference.tta import Boxes, average, mean_confidence, mirror_boxes, predict, predict_with_flip
-from carpal.model.mean_hand import MEAN_HAND
 
 USUAL_DEGREES: Final = 4.0
 """How far an upright left hand is turned clockwise from the mean hand."""

@@ -1,4 +1,7 @@
-"""Radiograph to assessment: prepare, run, put the boxes back on the original, say what to be careful about."""
+"""Radiograph to assessment: prepare, run, put the boxes back on the original, say what to be careful about.
+
+What a frame holds: one hand, or two that are read apart; a stated sex, or both where nobody knows it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,14 @@ from numpy.typing import NDArray
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError, MissingSex
 from carpal.growth.reference import Reference, reference, score
-from carpal.imaging.original import Original
+from carpal.imaging.intensity import Original
 from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.align import USUAL_RADIUS, AlignedView, predict_view, read_aligned
 from carpal.inference.engine import Engine, Reading, open_engine
-from carpal.trust import refusal, sex_fit, two_hands
-from carpal.trust.reasons import refuse
-from carpal.trust.site import Site
+from carpal.quality import sex_check, thresholds, two_hands
+from carpal.quality.site import Site
+from carpal.quality.thresholds import refuse
 from carpal.types import RANKS, Assessment, BothSexes, Box, Interval, Radiograph, Refusal, Region, Result, Sex
 
 LOW_SCORE: Final = 0.3
@@ -122,8 +125,8 @@ def judge(result: Result, facts: Facts) -> Result:
     age = facts.age_months
     if age is None or result.months is None:
         return result
-    if age >= refusal.ADULT_MONTHS:
-        refused = refuse("adult", result.image, f"the stated age is {refusal.ADULT_MONTHS // 12} years or more")
+    if age >= thresholds.ADULT_MONTHS:
+        refused = refuse("adult", result.image, f"the stated age is {thresholds.ADULT_MONTHS // 12} years or more")
         side = result.side_in_image
         return Assessment(result.image, result.sex, None, (), result.model, refused=refused, side_in_image=side)
     return replace(result, growth=score(result.sex, result.months, age, facts.reference or reference()))
@@ -216,9 +219,9 @@ def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
 
 def _refuse_picture(radiograph: Radiograph, engine: Engine, original: Original, one_hand: bool) -> Refusal | None:
     """Checks that need no network; those of the looks need limits, which come with the weights."""
-    refused = refusal.check_stated(radiograph)
+    refused = thresholds.check_stated(radiograph)
     if refused is None and engine.refusal is not None:
-        refused = refusal.check_picture(radiograph, engine.refusal, original)
+        refused = thresholds.check_picture(radiograph, engine.refusal, original)
     if refused is None and not one_hand and two_hands.split(original) is not None:
         return refuse("two-hands", radiograph.source, "two halves with a hand each")
     return refused
@@ -229,8 +232,9 @@ def _refuse_reading(reading: Reading, prepared: Prepared, radiograph: Radiograph
     if limits is None or reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
         return None
     height, width = prepared.grey_HW.shape
-    found = refusal.find(reading.boxes_R4, reading.scores_R, reading.region_months_R, reading.months, (height, width))
-    return refusal.check_reading(found, limits, radiograph.source)
+    regions = reading.boxes_R4, reading.scores_R, reading.region_months_R
+    found = thresholds.find(*regions, reading.months, (height, width))
+    return thresholds.check_reading(found, limits, radiograph.source)
 
 
 def _refused(radiograph: Radiograph, sex: Sex, engine: Engine, refused: Refusal) -> Assessment:
@@ -298,8 +302,94 @@ def _other_sex(
     """Reads the same picture for the other sex where the stated one fits the file's age badly: only for a warning."""
     age = None if radiograph.exam is None else radiograph.exam.age_months
     months = _inside(reading.months)
-    if age is None or not sex_fit.is_unusual(sex, age, months):
+    if age is None or not sex_check.is_unusual(sex, age, months):
         return []
     boxes_R4 = None if given_R4 is None else view.boxes_to_view(given_R4)
     other = predict_view(engine, view, sex is not Sex.MALE, boxes_R4)
-    return sex_fit.warn(sex, age, months, _inside(other.months))
+    return sex_check.warn(sex, age, months, _inside(other.months))
+
+
+APART_MONTHS: Final = 12.0
+"""Two hands of a child further apart than this are flagged where the weights give no interval."""
+
+
+def read_hands(
+    radiograph: Radiograph, sex: Sex | None, engine: Engine, facts: Facts | None = None
+) -> list[Assessment] | list[BothSexes]:
+    """One result for each hand in the frame, left (or upper) one first, judged; boxes in pixels of the whole frame.
+
+    `sex` None means that it is unknown: each hand is then read for both sexes, and has two ages instead of one. Each is
+    judged by `facts`, None for the chronological age that the file states. Raises what `judge` does.
+    """
+    facts = facts or Facts(radiograph.age_months)
+    original = Original(radiograph.pixels_HW)
+    if sex is not None:
+        return [judge(one, facts) for one in read_frame(radiograph, sex, engine, original)]
+    female, male = (read_frame(radiograph, either, engine, original, stated=False) for either in (Sex.FEMALE, Sex.MALE))
+    return [judge(BothSexes(one, other), facts) for one, other in zip(female, male, strict=True)]
+
+
+def read_frame(
+    radiograph: Radiograph, sex: Sex, engine: Engine, original: Original, stated: bool = True
+) -> list[Assessment]:
+    """One assessment for each hand in the frame. Two hands whose ages differ beyond their intervals are flagged.
+
+    `original` holds the radiograph's pixels. `stated` says that the sex was stated, not tried: only then a warning may
+    say that it fits badly.
+    """
+    halves = two_hands.split(original)
+    if halves is None:
+        return [assess(radiograph, sex, engine, one_hand=True, stated=stated, original=original)]
+    hands = [_read_half(radiograph, half, sex, engine, stated) for half in halves]
+    warning = difference(*hands)
+    return [replace(hand, warnings=(*hand.warnings, *warning)) for hand in hands]
+
+
+def _read_half(radiograph: Radiograph, half: two_hands.Half, sex: Sex, engine: Engine, stated: bool) -> Assessment:
+    """A half on its own, with its regions moved to where they lie in the frame."""
+    hand = assess(replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW)), sex, engine, stated=stated)
+    return replace(_moved(hand, half.left, half.top), side_in_image=half.side_in_image)
+
+
+def _moved(hand: Assessment, right: int, down: int) -> Assessment:
+    def moved(box: Box) -> Box:
+        return Box(box.x1 + right, box.y1 + down, box.x2 + right, box.y2 + down)
+
+    regions: tuple[Region, ...] = tuple(replace(region, box=moved(region.box)) for region in hand.regions)
+    return replace(hand, regions=regions)
+
+
+def cut_out(radiograph: Radiograph, result: Result) -> tuple[Radiograph, Result]:
+    """One of two hands for a picture of its own: its half of the frame, boxes in pixels of that half.
+
+    A hand that has the frame to itself comes back as it is.
+    """
+    one = result.female if isinstance(result, BothSexes) else result
+    halves = two_hands.split(radiograph.pixels_HW) if one.side_in_image else None
+    half = next((half for half in halves or () if half.side_in_image == one.side_in_image), None)
+    if half is None:
+        return radiograph, result
+    alone = replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW))
+    if isinstance(result, BothSexes):
+        both = (_moved(each, -half.left, -half.top) for each in (result.female, result.male))
+        return alone, BothSexes(*both)
+    return alone, _moved(result, -half.left, -half.top)
+
+
+def difference(first: Assessment, second: Assessment) -> list[str]:
+    """A warning where one hand's age lies outside the other's interval; without intervals, where they are a year apart.
+
+    A child has one bone age: each hand's interval should hold what the other shows.
+    """
+    if first.months is None or second.months is None:
+        return []
+    apart = abs(first.months - second.months)
+    if first.interval is not None and second.interval is not None:
+        beyond = not (_holds(first.interval, second.months) and _holds(second.interval, first.months))
+    else:
+        beyond = apart > APART_MONTHS
+    return [f"the two hands in the picture are {apart:.0f} months apart: look at both"] if beyond else []
+
+
+def _holds(interval: Interval, months: float) -> bool:
+    return interval.low <= months <= interval.high

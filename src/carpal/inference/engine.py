@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
-from carpal.errors import BackendError, ConfigError, WeightsError
-from carpal.inference.info import BACKENDS, PRECISIONS, WeightsInfo, read_info
-from carpal.optional import need
-from carpal.trust.intervals import Calibration
-from carpal.trust.limits import Limits
+from carpal.errors import BackendError, ConfigError, WeightsError, need
+from carpal.inference.weights import BACKENDS, PRECISIONS, WeightsInfo, read_info
+from carpal.quality.intervals import Calibration
+from carpal.quality.thresholds import Limits
 from carpal.types import ModelId
 
 
@@ -112,14 +111,14 @@ def open_engine(
     if backend == "torch":
         for package in ("torch", "safetensors"):
             need(package, feature="The torch backend", extra="torch")
-        from carpal.inference.eager import EagerEngine
+        from carpal.lab.export.torch_runtime import EagerEngine
 
         return EagerEngine(info, threads)
     if backend == "openvino":
-        from carpal.inference.openvino_runtime import OpenVinoEngine
+        from carpal.inference.openvino import OpenVinoEngine
 
         return OpenVinoEngine(info, threads)
-    from carpal.inference.onnx_runtime import OnnxEngine
+    from carpal.inference.onnx import OnnxEngine
 
     return OnnxEngine(info, threads)
 

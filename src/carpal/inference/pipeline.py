@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from carpal.errors import CarpalError, InputError
-from carpal.imaging import remote
+from carpal.imaging import read as remote
 from carpal.imaging.read import ENDINGS, HEAD, read_radiograph, recognise
-from carpal.inference.assess import Facts, choose_sex
+from carpal.inference.assess import Facts, choose_sex, read_hands
 from carpal.inference.engine import Engine
-from carpal.inference.hands import read_hands
 from carpal.types import Assessment, BothSexes, Radiograph, Sex
 
 AHEAD: Final = 4

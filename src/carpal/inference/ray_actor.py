@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import carpal
-from carpal.errors import BackendError, ReaderDied
+from carpal.errors import BackendError, ReaderDied, need
 from carpal.inference.assess import Facts
 from carpal.inference.engine import Engine
 from carpal.inference.pipeline import Done, Job, read_many
-from carpal.optional import need
 from carpal.types import ModelId, Sex
 
 DEATHS: Final = 2

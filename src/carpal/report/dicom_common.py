@@ -18,7 +18,7 @@ from carpal.errors import BadIdentity
 from carpal.imaging.dicom import quiet
 from carpal.imaging.exam import PATIENT, STUDY, from_parts
 from carpal.report.codes import Code
-from carpal.report.findings import Findings
+from carpal.report.content import Findings
 from carpal.types import Header
 
 MANUFACTURER: Final = "carpal"

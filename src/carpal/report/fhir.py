@@ -13,8 +13,8 @@ from uuid import UUID, uuid5
 import carpal
 from carpal.imaging.exam import NO_DATE
 from carpal.report import codes
+from carpal.report.content import Finding, Findings, was_attempted
 from carpal.report.dicom_common import derive
-from carpal.report.findings import Finding, Findings, was_attempted
 from carpal.types import Header, Side
 
 Resource = dict[str, Any]

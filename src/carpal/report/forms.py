@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from carpal.errors import ConfigError
+from carpal.errors import ConfigError, need
 from carpal.imaging.exam import check_uid_root
 from carpal.imaging.header import GREY
-from carpal.optional import need
+from carpal.report.content import Findings, together
 from carpal.report.dicom_common import SOP_CLASSES, derive
-from carpal.report.findings import Findings, together
 from carpal.types import Header, Radiograph, Result
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def _content(
     kind: str, found: Findings, source: Header, hands: Hands, uid_root: str | None, reference: Reference | None
 ) -> bytes | None:
     """One form's bytes; None where there is nothing that it could show."""
-    from carpal.report import capture, encapsulated, fhir, gsps, hl7, sr
+    from carpal.report import dicom_objects, fhir, hl7, sr
 
     if kind in OF_AN_AGE and found.months is None and not found.readings:
         return None
@@ -127,13 +126,13 @@ def _content(
         dataset = source.dataset
         is_grey = dataset.PhotometricInterpretation in GREY  # a palette is none: PS3.3 A.33.1
         grey = dataset.SamplesPerPixel == 1 and is_grey and dataset.Rows > 0
-        return gsps.write(found, source, uid_root) if grey else None
+        return dicom_objects.write_gsps(found, source, uid_root) if grey else None
     if kind in ("capture", "pdf"):
         if not hands:
             raise ConfigError(f"{kind!r} shows the radiograph - it was not given - pass `hands`")
         if kind == "capture":
-            return capture.write(found, source, _picture(found, hands), uid_root)
-        return encapsulated.write(found, source, page(hands, reference), uid_root)
+            return dicom_objects.write_capture(found, source, _picture(found, hands), uid_root)
+        return dicom_objects.write_encapsulated(found, source, page(hands, reference), uid_root)
     return {"sr": sr.write, "fhir": fhir.write, "hl7": hl7.write}[kind](found, source, uid_root)
 
 

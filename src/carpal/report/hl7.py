@@ -8,8 +8,8 @@ from typing import Final
 
 from carpal.imaging.exam import NO_DATE
 from carpal.report import codes
+from carpal.report.content import Findings
 from carpal.report.dicom_common import derive
-from carpal.report.findings import Findings
 from carpal.types import Header
 
 ESCAPES: Final = {

@@ -17,13 +17,12 @@ from functools import partial
 from typing import Any, Final
 
 import carpal
-from carpal.optional import need
+from carpal.errors import need
 from carpal.report import charts, overlay, typeset
 from carpal.report.child import Child, Signature
+from carpal.report.content import Summary, summarise
 from carpal.report.language import Words, words_of
-from carpal.report.sides import as_sex, for_sex, hand_name, spoken
-from carpal.report.summary import Summary, summarise
-from carpal.report.text import signed, years
+from carpal.report.text import as_sex, for_sex, hand_name, signed, spoken, years
 from carpal.report.typeset import EmbeddedFont, Paragraph, Spans
 from carpal.types import Radiograph, Result, each_of, has_age
 

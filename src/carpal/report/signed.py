@@ -13,12 +13,12 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
+from carpal.errors import need
 from carpal.imaging.dicom import quiet
-from carpal.optional import need
 from carpal.report import fhir, sr
 from carpal.report.child import Signature
+from carpal.report.content import Findings
 from carpal.report.dicom_common import derive
-from carpal.report.findings import Findings
 from carpal.types import Header, Refusal
 
 ORGANISATION: Final = "carpal"

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from carpal.errors import need
 from carpal.imaging.dicom import quiet
 from carpal.imaging.exam import from_parts
-from carpal.optional import need
 from carpal.report import codes
+from carpal.report.content import Finding, Findings, was_attempted
 from carpal.report.dicom_common import coded, derive, equipment, identity, to_bytes
-from carpal.report.findings import Finding, Findings, was_attempted
 from carpal.types import Header, Score
 
 

@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
-from carpal.optional import need
+from carpal.errors import need
 
 FONTS: Final = Path(__file__).with_name("fonts")
 CHAIN: Final = (
