@@ -110,11 +110,11 @@ OFF: dict[str, dict[str, Any]] = {
 
 
 def test_a_run_that_had_removed_settings_off_is_still_read() -> None:
-    values = as_dict(RECIPES["thumbs"]()) | {"teachers": []}
+    values = as_dict(RECIPES["aligned"]()) | {"teachers": []}
     for section, off in OFF.items():
         values[section] = values.get(section, {}) | off
     stored = json.loads(json.dumps(values))
-    assert from_dict(stored) == RECIPES["thumbs"]()
+    assert from_dict(stored) == RECIPES["aligned"]()
     assert stored == json.loads(json.dumps(values)), "the caller's values are not changed"
 
 

@@ -50,58 +50,22 @@ def anonymous() -> Run:
     return replace(alanet(), name="anonymous", model=ModelConfig(regions="anonymous"))
 
 
-def thumbs() -> Run:
-    """The first of two stages for the data at hand: age and regions from the 100x100 thumbnails, at 128 pixels.
+def aligned() -> Run:
+    """How the released `alanet` was trained on: all hands at 299 pixels, as they are read.
 
-    `carpal train thumbs --data thumbs128 images128 --set start=resnet50_imagenet_c4_rgb.safetensors --out runs/thumbs`
-    The ROI head is left out: at this size it would double the cost. Folds 0 and 1 are held out. As many steps as the
-    released weights had at this size (they in two runs, docs/log.md): 1.3 hours of two Zen 4 cores in bf16.
+    `carpal train aligned --data aligned320 annotated256 --set start=alanet.onnx --out runs/aligned`. `aligned320` holds
+    every hand in the pose in which it is read (`carpal prepare --kind squashed --align alanet --pseudo-regions`),
+    `annotated256` those with regions as they lie in their radiographs, for the network must find the hand first. The
+    view is the middle of the aligned image, 1.2 times as large: a hand of 192 pixels as on a canvas of 230. Folds 0 and
+    1 are held out. 0.3 s an example on one Zen 3 core in float32.
     """
     return Run(
-        name="thumbs",
-        model=ModelConfig(local=False, patch=False, long_side=128, box_size=16),
-        data=Data(holdout=(0, 1), repeats=(1.0, 2.0)),
-        augment=Augment(flip=0.5, scale=0.15, rotate=20.0, shift=0.04, intensity=0.2, noise=2.0),
-        optim=Optim(lr=1e-3, trunk_lr=0.6, weight_decay=0.01, batch=32, clip=5.0, freeze_stages=1),
-        schedule=Schedule(steps=5100, warmup=60, cosine=True, save_every=50),
-    )
-
-
-def radiographs() -> Run:
-    """The second stage: the whole network at 256 pixels, on hands as they are read, from the first stage's weights.
-
-    `carpal train radiographs --data upright256 images256 upright_thumbs256 thumbs128
-    --set start=runs/thumbs/thumbs.safetensors --out runs/radiographs`. `upright256` holds radiographs in the pose in
-    which they are read (`carpal prepare --upright`), `images256` as they came, for the network must find the hand
-    first; `upright_thumbs256` the thumbnails of the hands with regions, for few radiographs have any. Folds 0 and 1
-    are held out. About 1.2 hours of two Zen 4 cores in bf16.
-    """
-    return Run(
-        name="radiographs",
-        model=ModelConfig(long_side=256, box_size=32),
-        data=Data(holdout=(0, 1), repeats=(1.5, 0.4, 0.4, 0.02)),
-        augment=Augment(flip=0.5, scale=0.1, rotate=15.0, shift=0.04, intensity=0.2, noise=2.0),
-        optim=Optim(lr=4e-4, trunk_lr=0.5, weight_decay=0.01, batch=16, clip=5.0, freeze_stages=1),
-        schedule=Schedule(steps=3000, warmup=40, cosine=True, save_every=100),
-    )
-
-
-def mixed() -> Run:
-    """How the released `alanet` was trained: thumbnails and radiographs together at 256 pixels, on a GPU.
-
-    `carpal train mixed --data upright_thumbs128 upright256 images256 thumbs128 --set start=alanet.onnx --out mixed`,
-    from alanet 0.3.0. Half of the examples are thumbnails brought upright, a quarter radiographs; the rest are as they
-    came, for the network must find the hand first. 3.8 minutes of an H200 (docs/log.md).
-    """
-    return Run(
-        name="mixed",
-        model=ModelConfig(long_side=256, box_size=32),
-        data=Data(holdout=(0, 1), repeats=(1.112, 7.909, 2.129, 0.218)),
-        augment=Augment(
-            flip=0.5, scale=0.12, rotate=15.0, shift=0.05, intensity=0.2, coarse=0.2, blur=0.8, jpeg=0.2, noise=3.0
-        ),
-        optim=Optim(lr=1e-3, trunk_lr=0.6, weight_decay=0.02, batch=128, clip=5.0),
-        schedule=Schedule(steps=2891, warmup=150, cosine=True, save_every=500),
+        name="aligned",
+        model=ModelConfig(long_side=192, box_size=32),
+        data=Data(holdout=(0, 1), repeats=(1.0, 1.3)),
+        augment=Augment(flip=0.5, scale=0.1, zoom=1.2, rotate=8.0, shift=0.03, intensity=0.2, blur=0.5, noise=2.0),
+        optim=Optim(lr=5e-4, trunk_lr=0.6, weight_decay=0.02, batch=32, clip=5.0, freeze_stages=1),
+        schedule=Schedule(steps=4600, warmup=25, cosine=True, save_every=25, log_every=10),
     )
 
 
@@ -179,7 +143,7 @@ RECIPES: Final[dict[str, Callable[[], Run]]] = {
     recipe.__name__: recipe
     for recipe in (
         *(alanet, resnet50, local, patch, vanilla_rpn, anonymous),
-        *(thumbs, radiographs, mixed),
+        aligned,
         *(larson, ren, iglovikov, prsnet, arcnn, bonet, deeplasia, convnext),
         smoke,
     )
