@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in ROOT.rglob("*.md") if not any(part.startswith(".") for part in p.relative_to(ROOT).parts))
 SOURCES = sorted((ROOT / "src" / "carpal").rglob("*.py"))
-RECIPES = ROOT / "src" / "carpal" / "training" / "recipes.py"
+RECIPES = ROOT / "src" / "carpal" / "lab" / "training" / "recipes.py"
 
 LINK = re.compile(r"\]\(([^)\s]+)\)|<img[^>]*\bsrc=\"([^\"]+)\"")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)

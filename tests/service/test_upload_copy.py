@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from carpal.errors import OutOfResources, UnreadableImage
 from carpal.queue.spool import CHUNK, Spool
-from carpal.web.study_store import Facts, Studies
+from carpal.web.study_store import Studies, UploadFacts
 
 
 class Pieces(io.BytesIO):
@@ -35,7 +35,7 @@ def studies(tmp_path: Path, engine: Any) -> Studies:
 def test_a_stream_is_copied_in_pieces_wherever_it_stands(studies: Studies, png: bytes) -> None:
     stream = Pieces(png)
     stream.seek(7)  # as a parser may leave it
-    study = studies.receive(stream, "hand.png", Facts(sex="male"), "anna")
+    study = studies.receive(stream, "hand.png", UploadFacts(sex="male"), "anna")
     assert studies.path(study).read_bytes() == png
     assert studies.path(study).stat().st_mode & 0o777 == 0o600
     assert list(studies.jobs.spool.partial.iterdir()) == []
@@ -53,7 +53,7 @@ def test_what_is_assessed_at_once_goes_the_same_way_and_is_not_kept(studies: Stu
 
 def test_what_is_no_radiograph_leaves_nothing(studies: Studies) -> None:
     with pytest.raises(UnreadableImage):
-        studies.receive(Pieces(b"no radiograph"), "a.txt", Facts(), "anna")
+        studies.receive(Pieces(b"no radiograph"), "a.txt", UploadFacts(), "anna")
     assert list(studies.jobs.spool.partial.iterdir()) == list(studies.uploads.iterdir()) == []
     assert studies.readings.studies() == []
 

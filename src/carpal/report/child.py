@@ -17,6 +17,18 @@ DAYS_A_MONTH = 30.4375
 HEIGHT_CM = (40.0, 230.0)
 
 
+def spelled(person_name: str, between: str) -> str:
+    """A DICOM person name to be read: its parts joined by `between`, in each alphabet that it is stated in.
+
+    With ", ": "Doe^Jane" -> "Doe, Jane"; "Yamada^Tarou=山田^太郎" -> "Yamada, Tarou = 山田, 太郎".
+    """
+    groups = (
+        between.join(" ".join(part.split()) for part in group.split("^") if part.strip())
+        for group in person_name.split("=")
+    )
+    return " = ".join(group for group in groups if group)
+
+
 @dataclass(frozen=True)
 class Earlier:
     """An earlier reading of the same child: the ages on that day, months, and the bone age's interval.

@@ -148,14 +148,12 @@ def page(hands: Hands, reference: Reference | None = None) -> bytes:
 
     Raises ValueError where no hand has an age, BackendError where a package is missing.
     """
-    from carpal.report.child import Child
+    from carpal.report.child import Child, spelled
     from carpal.report.pdf import render_hands
 
     radiograph = hands[0][0]
     child = replace(Child.of(radiograph), reference=reference)
     if radiograph.header is not None:
-        # the same name in Latin, ideographic and phonetic letters
-        groups = radiograph.header.text("PatientName").split("=")
-        name = " = ".join(" ".join(group.replace("^", " ").split()) for group in groups if group.strip("^ "))
+        name = spelled(radiograph.header.text("PatientName"), " ")
         child = replace(child, name=name, identifier=radiograph.header.text("PatientID"))
     return render_hands(hands, child)

@@ -30,7 +30,7 @@ from carpal.inference.engine import Engine
 from carpal.quality.site import Site
 from carpal.quality.thresholds import ADULT_MONTHS
 from carpal.queue.jobs import Job, Jobs, Limits, State
-from carpal.report.child import Child, Earlier
+from carpal.report.child import Child, Earlier, spelled
 from carpal.types import Assessment, BothSexes, Box, Interval, ModelId, Radiograph, Refusal, Region, Result, Score, Sex
 from carpal.web.review import Correction, Decision, Readings, Study, new_id, now
 from carpal.web.turns import Turns
@@ -126,9 +126,6 @@ class Studies:
         """What is known of the child: what came with the upload, else what the file states."""
         own, exam, header = Child.of(radiograph), radiograph.exam, radiograph.header
         name, identifier = ("", "") if header is None else (header.text("PatientName"), header.text("PatientID"))
-        # "Doe^Jane" -> "Doe, Jane", and in several alphabets "Yamada, Tarou = 山田, 太郎"
-        spellings = (", ".join(part for part in group.split("^") if part) for group in name.split("="))
-        name = " = ".join(spelling for spelling in spellings if spelling)
         return Study(
             id=new_id(),
             created=now(),
@@ -140,7 +137,7 @@ class Studies:
             study_date=facts.study_date or _iso(own.study_date),
             age_months=exam.age_months if exam else None,
             height_cm=facts.height_cm,
-            patient_name=facts.patient_name or name,
+            patient_name=facts.patient_name or spelled(name, ", "),
             patient_id=facts.patient_id or identifier,
             blind=bool(facts.blind),
             file_birth_date=_iso(own.birth_date),
