@@ -148,10 +148,11 @@ def read_three_points(source: Path) -> dict[str, ThreePoints]:
     found = {}
     for line in read_table(path, columns):
         width, height = number(path, line, "width", 1), number(path, line, "height", 1)
-        points = [
+        middle_tip, thumb_tip, capitate = (
             complex(number(path, line, f"{name}_x") / width, number(path, line, f"{name}_y") / height) for name in names
-        ]
-        found[line.cells["id"]] = ThreePoints(*points, line.cells["thumb_side"].startswith("left"))
+        )
+        thumb_left = line.cells["thumb_side"].startswith("left")
+        found[line.cells["id"]] = ThreePoints(middle_tip, thumb_tip, capitate, thumb_left)
     return found
 
 
