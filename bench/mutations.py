@@ -26,6 +26,7 @@ AUGMENT, RELEASED = "test_augment.py::test_", "test_released.py::test_an_example
 ALWAYS, CHANCE = f"{AUGMENT}what_is_always_drawn_is_uniform", f"{AUGMENT}what_is_drawn_by_chance"
 BROKEN = 99
 BASELINES, PINNED = "test_baseline_losses.py::test_", "test_pinned.py"
+ALIGN = "test_align_hand.py::test_a_"
 
 
 class Mutation(NamedTuple):
@@ -240,14 +241,31 @@ MUTATIONS = (
         '"optim.emma"),',
         "test_config.py::test_a_removed_setting",
     ),
-    Mutation("no mirrored view", "inference/views.py", "return average(first, second)", "return first", RELEASED),
     Mutation(
-        "only the close-up is read", "inference/upright.py", "return mean_age(whole, near)", "return near", RELEASED
+        "no mirrored view",
+        "inference/align.py",
+        "return average(seen, predict(engine, view.image_HW, male, mirrored=True, boxes_R4=boxes_R4))",
+        "return seen",
+        f"{ALIGN}usual_hand",
     ),
     Mutation(
-        "hands a twentieth larger", "inference/pose.py", "RADIUS: Final = 0.25", "RADIUS: Final = 0.2625", RELEASED
+        "a right hand stays one",
+        "inference/align.py",
+        "    if pose is not None and pose.mirrored:\n",
+        "    if False:\n",
+        f"{ALIGN}mirrored_radiograph",
     ),
-    Mutation("no softening", "imaging/preprocess.py", "SOFTNESS = 0.6", "SOFTNESS = 0.001", RELEASED),
+    Mutation(
+        "a misjudged polarity stays",
+        "inference/align.py",
+        "dark_bones != look.negative",
+        "dark_bones",
+        f"{ALIGN}misjudged_polarity",
+    ),
+    Mutation(
+        "hands a twentieth larger", "inference/align.py", "\nRADIUS: Final = 0.25", "\nRADIUS: Final = 0.2625", RELEASED
+    ),
+    Mutation("no blur", "imaging/preprocess.py", "BLUR_SIGMA_PX = 0.6", "BLUR_SIGMA_PX = 0.001", RELEASED),
     Mutation("another high percentile", "imaging/intensity.py", "= 1.0, 99.0", "= 1.0, 98.0", RELEASED),
 )
 

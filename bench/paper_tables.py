@@ -153,7 +153,7 @@ def evaluate(options: argparse.Namespace, out: Path, weights: Path, backend: str
     if (out / "report.json").is_file():
         return
     words = ["evaluate", "--images", options.images, "--labels", options.labels, "--regions", options.regions]
-    words += ["--no-refusal", "--as-it-came", "--weights", str(weights), "--backend", backend, *more]
+    words += ["--no-refusal", "--no-align", "--weights", str(weights), "--backend", backend, *more]
     carpal([*words, "--out", str(out)])
 
 

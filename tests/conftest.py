@@ -102,8 +102,8 @@ def fake_engine() -> Callable[..., Any]:
             return reading
 
         model = ModelId("fake", "1", "0" * 64)
-        limits = {"calibration": None, "refusal": None}
-        return SimpleNamespace(model=model, long_side=long_side, closer=1.2, **limits, run=run, asked=asked)
+        fixed = {"view_scale": 1.2, "flip": True, "calibration": None, "refusal": None}
+        return SimpleNamespace(model=model, long_side=long_side, **fixed, run=run, asked=asked)
 
     return build
 

@@ -25,7 +25,8 @@ BEFORE = 7
 class Engine:
     """Leaves a file for each process in `folder`, with a line for each run; `victim` has the id of the waiting one."""
 
-    model, long_side, closer, calibration, refusal = ModelId("fake", "1", "0" * 64), 128, 1.0, None, None
+    model, long_side, calibration, refusal = ModelId("fake", "1", "0" * 64), 128, None, None
+    view_scale, flip = 1.0, True
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.runs = folder, 0

@@ -46,7 +46,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation.readout": BASE | {"data", "trust"},
     "evaluation.calibrate": BASE | {"inference", "imaging", "data", "trust"},
     "inference": BASE | {"imaging", "trust", "growth"},
-    "inference.pose": BASE | {"imaging", "model"},  # model.mean_hand, which needs no torch
     **dict.fromkeys(WITH_TORCH, BASE | {"imaging", "trust", "model", "baselines"}),
     "training": BASE | {"imaging", "data", "model", "baselines", "evaluation"},
     "growth": BASE,

@@ -32,7 +32,7 @@ class Reader:
 
     long_side = 64
     refusal = None
-    closer = 1.0
+    view_scale, flip = 1.0, True
 
     def __init__(self, months: NDArray[np.float64], weights: Path) -> None:
         self.months, self.asked, self._weights = months, 0, weights

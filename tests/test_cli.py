@@ -24,7 +24,7 @@ from carpal.anatomy import FOUND, MEAN_HAND, REGIONS
 from carpal.cli import commands, main
 from carpal.cli.parser import build_parser, recipes
 from carpal.errors import BackendError
-from carpal.inference import pose
+from carpal.inference.align import aligned_size
 from carpal.lab.data.store import open_store
 
 NAMES = ("assess", "evaluate", "prepare", "train", "export", "info")
@@ -276,17 +276,18 @@ def test_train_will_not_touch_a_run_without_resume(tmp_path: Path, capsys: pytes
     assert "no recipe 'smokee'" in capsys.readouterr().err
 
 
-def test_prepare_brings_hands_upright_at_any_size(
-    hand_png: Path, tmp_path: Path, fake_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("switch", ["--align", "--upright"], ids=["now", "before 0.6"])
+def test_prepare_aligns_hands_at_any_size(
+    switch: str, hand_png: Path, tmp_path: Path, fake_engine: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(hand_png, tmp_path / "7.png")
     (tmp_path / "labels.csv").write_text("id,boneage,male\n7,120,1\n")
     monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_, **__: fake_engine(boxes_R4=_hand_R4(128)))
-    words = ["prepare", str(tmp_path), "--labels", str(tmp_path / "labels.csv"), "--upright", "alanet"]
+    words = ["prepare", str(tmp_path), "--labels", str(tmp_path / "labels.csv"), switch, "alanet"]
     for side in (128, 192):  # the network reads 128
         assert main([*words, "--out", str(tmp_path / f"store{side}"), "--long-side", str(side)]) == 0
         store = open_store(tmp_path / f"store{side}")
-        assert store.pixels(0).shape == pose.canvas(side)
+        assert store.pixels(0).shape == aligned_size(side)
         assert not store.points.any()
     assert main([*words, "--out", str(tmp_path / "pseudo"), "--long-side", "128", "--pseudo-regions"]) == 0
     store = open_store(tmp_path / "pseudo")
@@ -297,7 +298,7 @@ def test_prepare_brings_hands_upright_at_any_size(
 def test_pseudo_regions_need_weights_that_find_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["prepare", str(tmp_path), "--out", str(tmp_path / "store"), "--pseudo-regions"]
     assert main(words) == 2
-    assert "give the weights, as --upright alanet" in capsys.readouterr().err
+    assert "give the weights, as --align alanet" in capsys.readouterr().err
 
 
 def _hand_R4(side: int) -> Any:

@@ -111,15 +111,30 @@ def test_a_sidecar_with_a_value_of_the_wrong_kind_is_refused(tmp_path: Path) -> 
         read_info(weights_file(tmp_path, long_side="wide"))
 
 
-@pytest.mark.parametrize("closer", [0.9, 1.6, float("nan"), "near", None, True])
-def test_a_closer_picture_must_be_possible(tmp_path: Path, closer: Any) -> None:
-    with pytest.raises(WeightsError, match=r'"closer": .* - it must be a number from 1 to 1\.5'):
-        read_info(weights_file(tmp_path, closer=closer))
+@pytest.mark.parametrize("key", ["view_scale", "closer"])
+@pytest.mark.parametrize("scale", [0.9, 1.6, float("nan"), "near", None, True])
+def test_the_view_s_scale_must_be_possible(tmp_path: Path, key: str, scale: Any) -> None:
+    with pytest.raises(WeightsError, match=rf'"{key}": .* - it must be a number from 1 to 1\.5'):
+        read_info(weights_file(tmp_path, **{key: scale}))
 
 
-def test_weights_that_do_not_ask_are_read_whole_only(tmp_path: Path) -> None:
-    assert read_info(weights_file(tmp_path)).closer == 1
-    assert read_info(weights_file(tmp_path, closer=1.25)).closer == 1.25
+@pytest.mark.parametrize("flip", [0, 1, "false", None])
+def test_flip_is_true_or_false(tmp_path: Path, flip: Any) -> None:
+    with pytest.raises(WeightsError, match=r'"flip": .* - it must be true or false'):
+        read_info(weights_file(tmp_path, flip=flip))
+
+
+def test_how_weights_want_to_be_read(tmp_path: Path) -> None:
+    """By default the aligned image and its mirror image; sidecars before 0.6 call the scale `closer`."""
+
+    def wish(**values: Any) -> tuple[float, bool]:
+        info = read_info(weights_file(tmp_path, **values))
+        return info.view_scale, info.flip
+
+    assert wish() == (1, True)
+    assert wish(closer=1.25) == (1.25, True)
+    assert wish(view_scale=1.2, flip=False) == (1.2, False)
+    assert wish(view_scale=1.2, closer=1.5) == (1.2, True)
 
 
 def test_the_backend_must_exist_and_fit_the_file(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class FakeEngine:
     long_side = 256
     calibration = None
     refusal = None
-    closer = 1.0
+    view_scale, flip = 1.0, True
 
     def __init__(self, shift: tuple[float, float] = (0.0, 0.0)) -> None:
         self.shift, self.calls = shift, 0
@@ -110,13 +110,13 @@ def test_it_writes_what_the_issue_asks_for(folder: Folder) -> None:
 
 
 def test_switches_reach_the_network_and_the_report(folder: Folder) -> None:
-    """Two runs an image where no hand is brought upright; the command in the report says so."""
+    """Two runs an image where no hand is aligned; the command in the report says so."""
     engine, table = FakeEngine(), three(folder)
-    manner = run.Manner(may_refuse=False, as_it_came=True)
+    manner = run.Manner(may_refuse=False, align=False)
     report = run.evaluate(folder.images, table, folder.out, engine=engine, manner=manner)
     assert engine.calls == 2 * 3
     assert {name: report[name] for name in manner._fields} == manner._asdict()
-    assert " --no-refusal --as-it-came --weights " in report["command"]
+    assert " --no-refusal --no-align --weights " in report["command"]
 
 
 def test_the_worst_readings_are_listed_and_shown(folder: Folder) -> None:

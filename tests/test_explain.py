@@ -13,7 +13,7 @@ from PIL import Image
 
 from carpal.anatomy import REGIONS
 from carpal.cli import main
-from carpal.inference import pose
+from carpal.inference.align import Pose, Similarity
 from carpal.inference.assess import examine
 from carpal.inference.explain import explain, mask
 from carpal.report import overlay
@@ -53,24 +53,24 @@ def test_only_the_region_that_is_looked_at_has_an_effect(radiograph: Radiograph,
     assert set(effects.values()) == {0.0}
 
 
-def test_the_closer_picture_is_asked_as_well(
-    radiograph: Radiograph, looking: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("flip", [False, True])
+def test_the_view_is_asked_as_often_as_for_its_age(
+    flip: bool, radiograph: Radiograph, looking: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the age is the mean of two pictures, so is the effect: half of it here, where one of them is kept blank."""
-    as_it_came = explain(radiograph, Sex.FEMALE, looking).effects[4]
-    true_examine, true_close_up = examine, pose.close_up
+    """Once as it is and once with each region masked; each time its mirror image as well, where the age needs it."""
+    unaligned = explain(radiograph, Sex.FEMALE, looking).effects[4]
+    true_examine, before = examine, len(looking.asked)
 
-    def brought_upright(*arguments: Any) -> Any:
-        assessment, reading, stand = true_examine(*arguments)
-        return assessment, reading, stand._replace(found=pose.Pose(pose.Similarity(30 + 0j), False, 0.0))
+    def aligned(*arguments: Any) -> Any:
+        assessment, reading, view = true_examine(*arguments)
+        looking.asked.clear()
+        return assessment, reading, view._replace(pose=Pose(Similarity(30 + 0j), False, 0.0))
 
-    monkeypatch.setattr("carpal.inference.explain.examine", brought_upright)
-    both = explain(radiograph, Sex.FEMALE, looking).effects[4]
-    monkeypatch.setattr(
-        pose, "close_up", lambda picture_HW, closer: (np.zeros_like(picture_HW), true_close_up(picture_HW, closer)[1])
-    )
-    assert explain(radiograph, Sex.FEMALE, looking).effects[4] == pytest.approx(as_it_came / 2)
-    assert both > as_it_came / 2 + 0.05
+    assert before == 2 + 2 * 18
+    looking.flip = flip
+    monkeypatch.setattr("carpal.inference.explain.examine", aligned)
+    assert explain(radiograph, Sex.FEMALE, looking).effects[4] == pytest.approx(unaligned)
+    assert len(looking.asked) == (1 + flip) * 18
 
 
 def test_a_mask_covers_its_box_and_nothing_else() -> None:

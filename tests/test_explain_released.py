@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 TWO = (("6456", Sex.FEMALE), ("8435", Sex.MALE))
-"""Of the four that docs/trust.md has: each takes 80 runs of the network."""
+"""Of the four that docs/trust.md has: each takes some 45 runs of the network."""
 
 
 def change_without(radiograph: Radiograph, region: Region, explained: Assessment, engine: Engine) -> float:

@@ -127,10 +127,10 @@ def test_a_second_export_replaces_both_files_and_takes_a_name(
     monkeypatch.setattr(module, "to_onnx", lambda *_: tiny_onnx.read_bytes())
     monkeypatch.setattr(module, "measure", lambda *_: {})
     (tmp_path / "out.onnx").write_bytes(b"old")
-    info = export(tiny_weights.parent, tmp_path / "out.onnx", name="better", version="2", closer=1.25)
-    assert (info.name, info.version, info.closer) == ("better", "2", 1.25)
-    with pytest.raises(ConfigError, match=r"--closer 2 is not possible - it must be from 1 to 1\.5"):
-        export(tiny_weights, tmp_path / "other.onnx", closer=2)
+    info = export(tiny_weights.parent, tmp_path / "out.onnx", name="better", version="2", view_scale=1.25, flip=False)
+    assert (info.name, info.version, info.view_scale, info.flip) == ("better", "2", 1.25, False)
+    with pytest.raises(ConfigError, match=r"--view-scale 2 is not possible - it must be 1 to 1\.5"):
+        export(tiny_weights, tmp_path / "other.onnx", view_scale=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.onnx"]
 
 

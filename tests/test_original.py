@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from carpal.inference.pose import Similarity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from PIL import Image
 from carpal.imaging import intensity
 from carpal.imaging.intensity import MIDDLE, POLARITY_SIDE, Original
 from carpal.imaging.preprocess import is_inverted, preprocess
-from carpal.inference import pose
+from carpal.inference.align import Similarity, resample
 from carpal.lab.data.synthetic import draw_hand
 from carpal.quality.ood import measure
 from carpal.quality.two_hands import split
@@ -155,7 +154,8 @@ def test_the_checks_of_a_picture_measure_it_once(kind: Any, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("offset", [0, 20 + 10j, -60j], ids=["inside", "over the edge", "far over"])
-def test_a_re_sampled_picture_is_its_slow_twin_s(kind: type, offset: complex) -> None:
+@pytest.mark.parametrize("dark_bones", [False, True])
+def test_a_re_sampled_image_is_its_slow_twin_s(dark_bones: bool, offset: complex, kind: type) -> None:
     pixels_HW = (np.random.default_rng(4).random((420, 330)) ** 2 * 250).astype(kind)
     place = Similarity(0.6 * np.exp(0.2j), 30 + 20j + offset)
     whole = Image.fromarray(slow_cut(pixels_HW))
@@ -174,6 +174,7 @@ def test_a_re_sampled_picture_is_its_slow_twin_s(kind: type, offset: complex) ->
     turned_HW = np.asarray(turned)
     inside_HW = np.isfinite(turned_HW)
     whole_HW = np.where(inside_HW, turned_HW, np.median(turned_HW[inside_HW]))
-    wanted_HW = np.where(inside_HW, slow_stretch(whole_HW, slow_is_inverted(whole_HW)), np.float32(0))
-    np.testing.assert_array_equal(pose.resample(Original(pixels_HW).cut, (128, 101), place), wanted_HW)
+    wanted_HW = np.where(inside_HW, slow_stretch(whole_HW, dark_bones), np.float32(0))
+    found_HW = resample(Original(pixels_HW).cut, (128, 101), place, (128, 104), dark_bones)
+    np.testing.assert_array_equal(found_HW, wanted_HW)
     assert inside_HW.all() == (offset == 0)

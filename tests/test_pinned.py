@@ -52,6 +52,8 @@ PINNED: list[tuple[str, str, Any]] = [
     ("imaging.intensity", "MIDDLE", 0.15),
     ("imaging.exam", "DAYS_A_MONTH", 30.4375),  # a Julian year's twelfth
     ("inference.align", "SURE", 0.4),
+    ("inference.align", "SURE_OF_POLARITY", 0.5),
+    ("inference.align", "DOUBTFUL", 0.25),
     ("inference.assess", "LOW_SCORE", 0.3),
     ("inference.align", "USUAL_RADIUS", 0.225),
     ("inference.align", "RADIUS", 0.25),

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from carpal.imaging.intensity import Original
-from carpal.imaging.preprocess import SOFTNESS, Geometry, gaussian_blur, is_inverted, pad, preprocess
+from carpal.imaging.preprocess import (
+    BLUR_SIGMA_PX,
+    Geometry,
+    gaussian_blur,
+    is_inverted,
+    pad,
+    preprocess,
+    view_size,
+)
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.jpg"))
 IDS = [path.stem for path in EXAMPLES]
@@ -164,11 +172,11 @@ def test_any_picture_gives_a_prepared_one(height: int, width: int, dtype: Any, s
     np.testing.assert_array_equal(pixels_HW, before_HW)
 
 
-def test_softening_is_a_gaussian_that_keeps_the_mean() -> None:
+def test_the_blur_is_a_gaussian_that_keeps_the_mean() -> None:
     spot_HW = np.zeros((9, 11), np.float32)
     spot_HW[4, 5] = 100
     soft_HW = gaussian_blur(spot_HW)
-    gauss = np.exp(-0.5 * (np.arange(-2, 3) / SOFTNESS) ** 2)
+    gauss = np.exp(-0.5 * (np.arange(-2, 3) / BLUR_SIGMA_PX) ** 2)
     wanted_HW = np.zeros_like(spot_HW)
     wanted_HW[2:7, 3:8] = 100 * np.outer(gauss, gauss) / gauss.sum() ** 2
     np.testing.assert_allclose(soft_HW, wanted_HW, atol=1e-4)
@@ -180,3 +188,8 @@ def test_a_blank_picture_stays_blank_and_finite() -> None:
     for value in (0, 77, 65_535):
         prepared_HW = preprocess(np.full((50, 40), value, np.uint16), 64).pixels_HW
         assert len(np.unique(prepared_HW)) == 1
+
+
+@pytest.mark.parametrize(("side", "size"), [(128, (128, 112)), (256, (256, 208)), (512, (512, 416))])
+def test_a_view_has_the_aspect_of_a_hand(side: int, size: tuple[int, int]) -> None:
+    assert view_size(side) == size

@@ -33,7 +33,7 @@ def floats(tiny_onnx: Path, tmp_path: Path) -> Path:
     """The tiny float file and its sidecar, which says that folds 0 and 1 were held out; to be changed at will."""
     path = Path(shutil.copy(tiny_onnx, tmp_path))
     values = json.loads(tiny_onnx.with_suffix(".json").read_text())
-    values |= {"training": {"data": {"holdout": [0, 1]}}, "closer": 1.1}
+    values |= {"training": {"data": {"holdout": [0, 1]}}, "view_scale": 1.1, "flip": False}
     path.with_suffix(".json").write_text(json.dumps(values))
     return path
 
@@ -170,7 +170,7 @@ def test_the_command_writes_a_pair_that_int8_finds(
     words = ["quantize", str(floats), "--data", "data", "--out", str(out), "--default", "--keep", "rpn.conv"]
     assert main(words) == 0
     made = json.loads(out.with_suffix(".json").read_text())["quantised"]
-    assert read_info(out, None).closer == 1.1
+    assert (read_info(out, None).view_scale, read_info(out, None).flip) == (1.1, False)
     assert made["source"] == read_info(floats).sha256
     assert made["float32_blocks"][0] == "rpn.conv"
     assert made["gate"]["onnx"]["n"] == 6
@@ -214,10 +214,11 @@ def test_the_sidecar_leads_to_the_int8_file(tmp_path: Path, monkeypatch: pytest.
         read_info(path, "int8")
     source = read_info(path).sha256
     other = write(tmp_path, "a.int8", precision="int8", quantised={"source": source}, refusal={"old": 1})
-    write(tmp_path, "a", int8="a.int8.onnx", refusal={"new": 1}, closer=1.3)
+    write(tmp_path, "a", int8="a.int8.onnx", refusal={"new": 1}, view_scale=1.3, flip=False)
     assert read_info(path, None).precision == "fp32"
     assert read_info(path, "int8").path == other
-    assert (read_info(path, "int8").refusal, read_info(path, "int8").closer) == ({"new": 1}, 1.3)
+    integers = read_info(path, "int8")
+    assert (integers.refusal, integers.view_scale, integers.flip) == ({"new": 1}, 1.3, False)
     write(tmp_path, "a", int8="a.int8.onnx", default_precision="int8")
     assert (read_info(path, None).precision, read_info(path).precision) == ("int8", "fp32")
     with pytest.raises(WeightsError, match="computes in int8 - fp32 was asked for"):

@@ -59,7 +59,8 @@ def test_the_file_is_what_its_sidecar_says() -> None:
     assert info.path.stat().st_size <= 64_000_000
     assert info.regions
     assert info.held_out == (0, 1)
-    assert info.closer == read_info("alanet", "int8").closer == 1.2
+    assert info.view_scale == read_info("alanet", "int8").view_scale == 1.2
+    assert info.flip is read_info("alanet", "int8").flip
     content = info.path.read_bytes()
     assert b".py" not in content
     text = info.path.with_suffix(".json").read_text(encoding="utf-8")

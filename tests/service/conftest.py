@@ -37,7 +37,7 @@ class ToldEngine:
     long_side = 128
     calibration = None
     refusal = None
-    closer = 1.0
+    view_scale, flip = 1.0, True
 
     def __init__(self, months: float = 120.0) -> None:
         self.months, self.asked, self.fails = months, 0, False

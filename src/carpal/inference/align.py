@@ -1,13 +1,13 @@
 """How a hand lies in its radiograph, and the aligned view: the hand in the one pose in which its age is read.
 
-    prepared image -> predict, unsure turns and polarity tried -> 17 regions -> pose -> aligned view -> predict
+    prepared image -> predict (other polarity, turns where unsure) -> 17 regions -> pose -> aligned view -> predict
 
 The network sees the whole radiograph once, small, to find the hand: where its regions are unsure, the other polarity is
-tried, then the other quarter turns, then the four between them, and what it is surest of wins. The mean hand
-(`model.mean_hand`) is laid over the regions by shift, turn, size and mirror image, and the radiograph is re-sampled so
-that the hand stands upright, thumb on the right, at one size: the aligned view, which training sees as well
-(`carpal prepare --align`). A right hand is mirrored before anything else, so a left hand and its mirror image are the
-same pixels to the network and get the same age.
+tried, then the other quarter turns and the four between them, and what it is surest of wins. The mean hand
+(`anatomy.MEAN_HAND`) is laid over the regions by shift, turn, size and mirror image, and the radiograph is re-sampled
+so that the hand stands upright, thumb on the right, at one size: the aligned view, which training sees as well
+(`carpal prepare --align`). A right hand is mirrored and found anew before it is aligned, so a left hand and its mirror
+image end in the same view and get the same age.
 
 Points are complex numbers x + iy in pixels, y downwards, with (0, 0) the upper left corner of the upper left pixel;
 multiplying by exp(i a) turns clockwise by a. Letters: R = 17 regions, H W an image.
@@ -16,6 +16,7 @@ multiplying by exp(i a) turns clockwise by a. Letters: R = 17 regions, H W an im
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +28,7 @@ from carpal.anatomy import FOUND, MEAN_HAND
 from carpal.imaging.intensity import Original, Source, Toned, as_original
 from carpal.imaging.preprocess import Prepared, view_size
 from carpal.inference.engine import Engine, Reading
-from carpal.inference.tta import Boxes, average, mean_confidence, mirror_boxes, predict, predict_with_flip
+from carpal.inference.tta import Boxes, average, mean_confidence, mirror_boxes, predict
 
 USUAL_DEGREES: Final = 4.0
 """How far an upright left hand is turned clockwise from the mean hand."""
@@ -50,6 +51,7 @@ STRANGE: Final = 0.5
 LEAST_SIZE: Final = 0.03
 """A hand smaller than this shows no bones that an age could be read from, however much it is enlarged."""
 LEAST_TRUST: Final = 0.02
+"""What a region weighs in the pose besides its score, so that no score at all still gives one."""
 LEAST_INSIDE: Final = 0.05
 """A view of which the radiograph fills less than this share stays black: no hand lies where it was thought to."""
 LARGEST: Final = 8
@@ -61,6 +63,8 @@ SURE_OF_POLARITY: Final = 0.5
 DOUBTFUL: Final = 0.25
 """Mean confidence below which there is no hand to align: re-sampling what is none (text, a cut finger) can only make
 the network surer of it."""
+ROUNDS: Final = 2
+"""So often at most a hand is aligned: as it was found, and better from the aligned view."""
 
 
 class Similarity(NamedTuple):
@@ -115,24 +119,27 @@ class Pose(NamedTuple):
         usual = -USUAL_DEGREES if self.mirrored else USUAL_DEGREES
         return (float(np.degrees(np.angle(self.map.factor))) - usual + 180.0) % 360.0 - 180.0
 
+    def mirror_image(self, width: int) -> Pose:
+        """The pose of the same hand in the mirror image of its image, which is `width` pixels wide."""
+        factor, offset = self.map
+        return Pose(Similarity(factor.conjugate(), width - offset.conjugate()), not self.mirrored, self.error)
+
 
 class AlignedView(NamedTuple):
     """What the network reads of a prepared image, and how to come back from it.
 
-    `image_HW` is the aligned hand, or, where none could be aligned (`pose` None), the prepared image after `turns`
-    quarter turns anticlockwise. Before all else the prepared image was inverted where `negative`, and mirrored where
-    `mirrored`, so that the thumb lies on the right.
+    `image_HW` is the aligned hand, thumb on the right, or, where none could be aligned (`pose` None), the prepared
+    image as it is. Before it was aligned, that was mirrored where `mirrored` and inverted where `negative`.
     """
 
     image_HW: NDArray[Any]
     prepared_shape: tuple[int, int]
-    negative: bool = False
-    turns: int = 0
-    mirrored: bool = False
-    to_prepared: Similarity | None = None
-    """Pixels of the view into those of the prepared image, mirrored where `mirrored`; None where it is that image."""
     pose: Pose | None = None
     """How the hand lay in the prepared image, mirrored where `mirrored`."""
+    to_prepared: Similarity | None = None
+    """Pixels of the view into those of the prepared image, mirrored where `mirrored`; None where it is that image."""
+    mirrored: bool = False
+    negative: bool = False
 
     @property
     def usual(self) -> bool:
@@ -142,7 +149,9 @@ class AlignedView(NamedTuple):
     @property
     def degrees(self) -> float:
         """How far the hand was turned clockwise in the prepared image itself; 0 where none was aligned."""
-        return 0.0 if self.pose is None else -self.pose.degrees if self.mirrored else self.pose.degrees
+        if self.pose is None:
+            return 0.0
+        return -self.pose.degrees if self.mirrored else self.pose.degrees
 
     def boxes_to_prepared(self, boxes_R4: Boxes) -> Boxes:
         """Boxes of the view in the prepared image.
@@ -162,7 +171,7 @@ class AlignedView(NamedTuple):
 
     @property
     def _scales(self) -> bool:
-        return self.pose is None or self.pose.radius < SMALL * max(self.prepared_shape)
+        return self.pose is not None and self.pose.radius < SMALL * max(self.prepared_shape)
 
 
 def read_aligned(
@@ -181,7 +190,7 @@ def read_aligned(
     """
     if not align:
         view = AlignedView(prepared.grey_HW, prepared.grey_HW.shape)
-        return predict_with_flip(engine, prepared.grey_HW, male, boxes_R4=boxes_R4), view
+        return predict_view(engine, view, male, boxes_R4), view
     view, seen = align_hand(engine, prepared, male, source)
     given_R4 = None if boxes_R4 is None else view.boxes_to_view(boxes_R4)
     reading = predict_view(engine, view, male, given_R4, seen if given_R4 is None else None)
@@ -198,10 +207,10 @@ def predict_view(
     The mean with the mirror image where the weights ask for it (`Engine.flip`), and always where no hand was aligned.
     `seen` is the answer to the view itself, where the network gave it already.
     """
-    seen = predict(engine, view.image_HW, male, view.turns, boxes_R4=boxes_R4) if seen is None else seen
+    seen = predict(engine, view.image_HW, male, boxes_R4=boxes_R4) if seen is None else seen
     if view.pose is not None and not engine.flip:
         return seen
-    return average(seen, predict(engine, view.image_HW, male, view.turns, mirrored=True, boxes_R4=boxes_R4))
+    return average(seen, predict(engine, view.image_HW, male, mirrored=True, boxes_R4=boxes_R4))
 
 
 def align_hand(
@@ -210,73 +219,95 @@ def align_hand(
     """Finds the hand, re-samples it to the pose in which it is read, and gives the network's answer to that view.
 
     A right hand is found once more in the mirror image, so that a hand and its mirror image end in the same view. A
-    hand that lies far from usual is placed better in its aligned view, which is then aligned again.
+    hand that lies far from usual is placed better in its aligned view, which is then aligned again. Where no hand is
+    found, view and answer are those of the prepared image as it is.
     """
-    toned = Toned(prepared.grey_HW) if source is None else as_original(source).cut
+    grey_HW, shape = prepared.grey_HW, prepared.grey_HW.shape
+    toned = Toned(grey_HW) if source is None else as_original(source).cut
+    toned_by_side = {False: toned, True: toned._replace(pixels_HW=toned.pixels_HW[:, ::-1])}
     dark_bones = source is not None and prepared.inverted
-    view, reading = _find(engine, prepared.grey_HW, toned, male, dark_bones)
-    pose = _pose_of(view, reading)
+    first, look = _find(engine, grey_HW, toned, male, dark_bones)
+    mirrored, pose = False, _pose_of(look.reading, shape)
     if pose is not None and pose.mirrored:
-        toned = toned._replace(pixels_HW=toned.pixels_HW[:, ::-1])
-        view, reading = _find(engine, prepared.grey_HW[:, ::-1], toned, male, dark_bones)
-        view, pose = view._replace(mirrored=True), _pose_of(view, reading)
+        _, other = _find(engine, grey_HW[:, ::-1], toned_by_side[True], male, dark_bones)
+        other_pose = _pose_of(other.reading, shape)
+        both_right = other_pose is not None and other_pose.mirrored
+        if not both_right or other.confidence > look.confidence:
+            mirrored, look, pose = True, other, other_pose
+    view, reading = AlignedView(grey_HW, shape), first
     for _ in range(ROUNDS):
         if pose is None:
             break
+        if pose.mirrored:
+            mirrored, pose = not mirrored, pose.mirror_image(shape[1])
         image_HW, to_prepared = warp_to_pose(
-            toned, view.prepared_shape, pose, engine.long_side, engine.view_scale, dark_bones != view.negative
+            toned_by_side[mirrored], shape, pose, engine.long_side, engine.view_scale, dark_bones != look.negative
         )
-        view = view._replace(image_HW=image_HW, turns=0, to_prepared=to_prepared, pose=pose)
+        view = AlignedView(image_HW, shape, pose, to_prepared, mirrored, look.negative)
         reading = predict(engine, image_HW, male)
-        pose = _correction(view, reading, RADIUS * engine.view_scale * engine.long_side)
+        pose = _correction(reading, to_prepared, shape, RADIUS * engine.view_scale * engine.long_side)
     return view, reading
 
 
-ROUNDS: Final = 2
-"""So often at most a hand is aligned: as it was found, and better from the aligned view."""
+class _Look(NamedTuple):
+    """What the network says of a whole prepared image, inverted where `negative`; boxes are in that image's pixels."""
+
+    reading: Reading
+    negative: bool = False
+
+    @property
+    def confidence(self) -> float:
+        return mean_confidence(self.reading)
 
 
-def _find(
-    engine: Engine, grey_HW: NDArray[Any], toned: Toned, male: bool, dark_bones: bool
-) -> tuple[AlignedView, Reading]:
-    """The surest of polarities, quarter turns and the turns between them; others than the first where it is unsure."""
-    view = AlignedView(grey_HW, grey_HW.shape)
-    reading = predict(engine, grey_HW, male)
-    if mean_confidence(reading) < SURE_OF_POLARITY:
-        negative_HW = np.float32(255) - np.asarray(grey_HW, np.float32)
-        other = predict(engine, negative_HW, male)
-        if mean_confidence(other) > mean_confidence(reading):
-            view, reading = view._replace(image_HW=negative_HW, negative=True), other
-    if mean_confidence(reading) >= SURE:
-        return view, reading
-    image_HW, to_prepared = tilt(toned, grey_HW.shape, dark_bones != view.negative)
-    tilted = view._replace(image_HW=image_HW, to_prepared=to_prepared)
-    tries = [view._replace(turns=k) for k in (1, 2, 3)] + [tilted._replace(turns=k) for k in range(4)]
-    readings = [predict(engine, each.image_HW, male, each.turns) for each in tries]
-    best = max(range(len(tries)), key=lambda k: mean_confidence(readings[k]))
-    if mean_confidence(readings[best]) <= mean_confidence(reading):
-        return view, reading
-    return tries[best], readings[best]
+def _find(engine: Engine, grey_HW: NDArray[Any], toned: Toned, male: bool, dark_bones: bool) -> tuple[Reading, _Look]:
+    """The answer to the image as it is, and the surest look at it; others are tried only where it is unsure.
+
+    The other polarity is tried before any turn, and turned only in the end: a turned hand is hardly found in either
+    polarity, so that it does not say which is right.
+    """
+    negative_HW = np.float32(255) - np.asarray(grey_HW, np.float32)
+
+    def turned(negative: bool) -> Iterator[_Look]:
+        """The other quarter turns, and the four between them."""
+        for turns in (1, 2, 3):
+            yield _Look(predict(engine, negative_HW if negative else grey_HW, male, turns), negative)
+        tilted_HW, to_prepared = tilt(toned, grey_HW.shape, dark_bones != negative)
+        for turns in range(4):
+            reading = predict(engine, tilted_HW, male, turns)
+            if reading.boxes_R4 is not None:
+                reading = reading._replace(boxes_R4=to_prepared.boxes(reading.boxes_R4))
+            yield _Look(reading, negative)
+
+    looks = [_Look(predict(engine, grey_HW, male))]
+    if looks[0].confidence < SURE_OF_POLARITY:
+        looks.append(_Look(predict(engine, negative_HW, male), negative=True))
+    for negative in (False, True):
+        if max(look.confidence for look in looks) < SURE:
+            looks.extend(turned(negative))
+    return looks[0].reading, max(looks, key=lambda look: look.confidence)
 
 
-def _pose_of(view: AlignedView, reading: Reading) -> Pose | None:
-    """How the hand lies in the prepared image, mirrored where the view is; None where no hand is seen."""
+def _pose_of(reading: Reading, shape: tuple[int, ...]) -> Pose | None:
+    """How the hand lies in an image of `shape` by a reading of it; None where no hand is seen."""
     if mean_confidence(reading) < DOUBTFUL or reading.boxes_R4 is None or reading.scores_R is None:
         return None
-    boxes_R4 = reading.boxes_R4 if view.to_prepared is None else view.to_prepared.boxes(reading.boxes_R4)
-    pose = fit_pose(boxes_R4, reading.scores_R)
-    return pose if is_hand(pose, max(view.prepared_shape)) else None
+    pose = fit_pose(reading.boxes_R4, reading.scores_R)
+    return pose if is_hand(pose, max(shape)) else None
 
 
-def _correction(view: AlignedView, reading: Reading, radius: float) -> Pose | None:
-    """The hand's pose by its aligned view, where it lies there otherwise than aligned hands do; else None."""
-    pose = _pose_of(view, reading)
-    if pose is None or reading.boxes_R4 is None or reading.scores_R is None:
+def _correction(reading: Reading, to_prepared: Similarity, shape: tuple[int, ...], radius: float) -> Pose | None:
+    """The hand's pose in the prepared image by the reading of its aligned view, where `radius` is a hand's size.
+
+    None where it lies there as aligned hands do, or no hand is seen.
+    """
+    if reading.boxes_R4 is None or reading.scores_R is None:
         return None
     seen = fit_pose(reading.boxes_R4, reading.scores_R)
     low, high = SIZES
-    aligned = abs(seen.degrees) <= STEADY and low / RADIUS <= seen.radius / radius <= high / RADIUS
-    return None if aligned else pose
+    if abs(seen.degrees) <= STEADY and low / RADIUS <= seen.radius / radius <= high / RADIUS:
+        return None
+    return _pose_of(reading._replace(boxes_R4=to_prepared.boxes(reading.boxes_R4)), shape)
 
 
 def align_for_training(
@@ -353,14 +384,15 @@ def aligned_size(long_side: int) -> tuple[int, int]:
 def warp_to_pose(
     toned: Toned, shape: tuple[int, ...], pose: Pose, long_side: int, scale: float, dark_bones: bool
 ) -> tuple[NDArray[np.float32], Similarity]:
-    """The view in which a hand of this pose (in the prepared image of `shape`) is read, and the map of its pixels back.
+    """The view in which a left hand of this pose (in the prepared image of `shape`) is read, and the map of its pixels
+    into that image.
 
     A view of `long_side` is the middle of the aligned image, `scale` times as large as a store of that long side keeps
-    it. Contrast is measured on the whole aligned image. With a scale of 1 it is that image.
+    it; with a scale of 1 it is that image. Contrast is measured on the whole aligned image. `dark_bones` says that
+    bones are dark in `toned`, the radiograph's own pixels or the prepared image.
     """
     whole_height, whole_width = (round(scale * side) for side in aligned_size(long_side))
-    usual = -USUAL_DEGREES if pose.mirrored else USUAL_DEGREES
-    factor = complex(pose.map.factor / (RADIUS * scale * long_side * np.exp(1j * math.radians(usual))))
+    factor = complex(pose.map.factor / (RADIUS * scale * long_side * np.exp(1j * math.radians(USUAL_DEGREES))))
     height, width = aligned_size(long_side) if scale == 1 else view_size(long_side)
     top, left = (
         max(0, math.ceil((whole - side) / 2)) for whole, side in ((whole_height, height), (whole_width, width))

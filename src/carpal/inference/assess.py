@@ -247,9 +247,6 @@ def _lay(view: AlignedView) -> list[str]:
     if view.pose is not None and not view.usual:
         degrees, size = round(view.degrees), view.pose.radius / USUAL_RADIUS / max(view.prepared_shape)
         return [f"the hand stands {degrees:+d} degrees from upright, {size:.1f} times as large as usual: read upright"]
-    turned = {1: "a quarter turn anticlockwise", 2: "a half turn", 3: "a quarter turn clockwise"}
-    if view.turns:
-        return [f"no hand stood upright: the radiograph was read after {turned[view.turns]}"]
     return []
 
 

@@ -13,14 +13,6 @@ from carpal.inference.engine import Engine, Reading
 Boxes = NDArray[Any]
 
 
-def predict_with_flip(
-    engine: Engine, image_HW: NDArray[Any], male: bool, turns: int = 0, boxes_R4: Boxes | None = None
-) -> Reading:
-    """The mean of an image and its mirror image; boxes, given and found, are in pixels of `image_HW`."""
-    first, second = (predict(engine, image_HW, male, turns, mirrored, boxes_R4) for mirrored in (False, True))
-    return average(first, second)
-
-
 def predict(
     engine: Engine,
     image_HW: NDArray[Any],

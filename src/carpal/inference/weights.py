@@ -148,18 +148,26 @@ def read_info(weights: str | Path, precision: str | None = "fp32") -> WeightsInf
     if integers.quantised.get("source") != values["sha256"]:
         raise WeightsError(f"{other} was made from another {path.name} - run `carpal quantize` again")
     own_calibration = Calibration.from_dict(values["calibration"]) if values.get("calibration") else None
-    own_view: dict[str, Any] = {"view_scale": _view_scale(path, values), "flip": bool(values.get("flip", True))}
+    own_view: dict[str, Any] = {"view_scale": _view_scale(path, values), "flip": _flip(path, values)}
     return replace(integers, **own_view, calibration=own_calibration, refusal=values.get("refusal", {}))
 
 
 def _view_scale(path: Path, values: Mapping[str, Any]) -> float:
-    scale = values.get("view_scale", values.get("closer", 1.0))
+    key = "view_scale" if "view_scale" in values else "closer"
+    scale = values.get(key, 1.0)
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not 1 <= scale <= LARGEST_VIEW_SCALE:
         raise WeightsError(
-            f'{sidecar_of(path)} has "view_scale": {scale!r} - it must be a number from 1 to {LARGEST_VIEW_SCALE:g} - '
+            f'{sidecar_of(path)} has "{key}": {scale!r} - it must be a number from 1 to {LARGEST_VIEW_SCALE:g} - '
             "correct it"
         )
     return float(scale)
+
+
+def _flip(path: Path, values: Mapping[str, Any]) -> bool:
+    flip = values.get("flip", True)
+    if not isinstance(flip, bool):
+        raise WeightsError(f'{sidecar_of(path)} has "flip": {flip!r} - it must be true or false - correct it')
+    return flip
 
 
 def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
@@ -187,7 +195,7 @@ def _read_file(path: Path, values: Mapping[str, Any]) -> WeightsInfo:
             cost=values.get("cost", {}),
             licence=str(values.get("licence", "")),
             view_scale=_view_scale(path, values),
-            flip=bool(values.get("flip", True)),
+            flip=_flip(path, values),
             calibration=Calibration.from_dict(values["calibration"]) if values.get("calibration") else None,
             refusal=values.get("refusal", {}),
             precision=str(values.get("precision", "fp32")),

@@ -199,8 +199,7 @@ def _prepare_one(sample: Sample, long_side: int, align: Align | None) -> _Prepar
     prepared = preprocess(radiograph.pixels_HW, long_side, sample.aspect)
     pixels_HW, points_R3 = prepared.pixels_HW, _points(sample, radiograph, prepared)
     if align is not None:
-        original_HW = radiograph.pixels_HW if sample.aspect is None else prepared.grey_HW
-        pixels_HW, points_R3 = align(original_HW, prepared, points_R3)
+        pixels_HW, points_R3 = align(radiograph.pixels_HW, prepared, points_R3)
     return pixels_HW, points_R3, male, hashlib.sha256(content).hexdigest()
 
 

@@ -53,7 +53,7 @@ class Manner(NamedTuple):
     given_regions: bool = False
     """Read only the hands that `regions` knows, with its points in place of the regions that would be found."""
     align: bool = True
-    """Bring no hand upright first (`assess`)."""
+    """Whether each hand is aligned before it is read (`assess`)."""
 
     @property
     def words(self) -> list[str]:

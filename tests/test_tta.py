@@ -1,4 +1,4 @@
-"""Quarter turns and mirror images: boxes come back to where they were drawn, and a sure reading is left alone."""
+"""Quarter turns and mirror images: boxes come back to where they were drawn; two readings become their mean."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from carpal.inference.views import average, mirror_boxes, read_upright, read_view, turn_boxes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carpal.imaging.preprocess import pad
+from carpal.imaging.preprocess import gaussian_blur, pad
 from carpal.inference.engine import Reading
+from carpal.inference.tta import average, mean_confidence, mirror_boxes, predict, turn_boxes
 
 
 @given(
@@ -43,19 +43,18 @@ def test_a_box_follows_the_mirrored_pixels(width: int, x1: int, size: int) -> No
 
 
 class Finder:
-    """Finds the bright pixel, and is sure of it in an upper corner; keeps the boxes it was given."""
+    """Finds the bright pixel; keeps what it was shown and the boxes it was given."""
 
     def __init__(self) -> None:
-        self.calls = 0
+        self.shown: list[Any] = []
         self.given: list[Any] = []
 
     def run(self, image_HW: np.ndarray[Any, Any], male: bool, boxes_R4: Any = None) -> Reading:
-        self.calls += 1
+        self.shown.append(image_HW)
         self.given.append(boxes_R4)
         y, x = (int(v) for v in np.unravel_index(image_HW.argmax(), image_HW.shape))
-        score = 0.9 if y < 16 and min(x, image_HW.shape[1] - x) < 16 else 0.1
         found_R4 = np.tile(np.float32([x, y, x + 1, y + 1]), (17, 1)) if boxes_R4 is None else boxes_R4
-        return Reading(100.0 + x, np.zeros(228, np.float32), found_R4, np.full(17, score, np.float32), np.zeros(17))
+        return Reading(100.0 + x, np.zeros(228, np.float32), found_R4, np.full(17, 0.9, np.float32), np.zeros(17))
 
 
 def spotted(spot: tuple[int, int], shape: tuple[int, int] = (64, 96)) -> np.ndarray[Any, Any]:
@@ -64,37 +63,39 @@ def spotted(spot: tuple[int, int], shape: tuple[int, int] = (64, 96)) -> np.ndar
     return image_HW
 
 
-@pytest.mark.parametrize("spot", [(3, 5), (3, 90), (60, 5), (60, 90)])
-def test_the_surest_turn_is_read_and_its_boxes_come_back(spot: tuple[int, int]) -> None:
-    engine = Finder()
-    reading, turns = read_upright(engine, spotted(spot), male=False)  # type: ignore[arg-type]
-    assert reading.boxes_R4 is not None
-    assert reading.boxes_R4[0].tolist() == [spot[1], spot[0], spot[1] + 1, spot[0] + 1]
-    assert (turns, engine.calls) == ((0, 2) if spot[0] == 3 else (turns, 8))
-
-
 @pytest.mark.parametrize("turns", range(4))
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("shape", [(64, 96), (50, 71)])
 def test_boxes_of_every_view_are_in_the_pixels_of_the_image(turns: int, mirrored: bool, shape: tuple[int, int]) -> None:
     engine, image_HW = Finder(), spotted((11, 30), shape)
-    reading = read_view(engine, image_HW, False, turns, mirrored)  # type: ignore[arg-type]
+    reading = predict(engine, image_HW, False, turns, mirrored)  # type: ignore[arg-type]
     assert reading.boxes_R4 is not None
     assert reading.boxes_R4[0].tolist() == [30, 11, 31, 12]
     given_R4 = np.tile(np.float32([30, 11, 31, 12]), (17, 1))
-    reading = read_view(engine, image_HW, False, turns, mirrored, given_R4)  # type: ignore[arg-type]
+    reading = predict(engine, image_HW, False, turns, mirrored, given_R4)  # type: ignore[arg-type]
     assert reading.boxes_R4 is not None
     np.testing.assert_array_equal(reading.boxes_R4, given_R4)
     x1, y1, x2, y2 = engine.given[-1][0]
     assert (x2 - x1, y2 - y1) == (1, 1)
     found = Finder().run(_seen(image_HW, turns, mirrored), False).boxes_R4
     np.testing.assert_array_equal(engine.given[-1], found)
+    np.testing.assert_allclose(engine.shown[-1], _seen(gaussian_blur(image_HW), turns, mirrored), atol=1e-4)
 
 
 def _seen(image_HW: np.ndarray[Any, Any], turns: int, mirrored: bool) -> np.ndarray[Any, Any]:
     """What the network is shown in a view."""
     upright_HW = np.rot90(image_HW, turns)
     return pad(upright_HW[:, ::-1] if mirrored else upright_HW)[0]
+
+
+def test_a_network_without_regions_is_sure_and_has_no_boxes() -> None:
+    class Regionless:
+        def run(self, image_HW: Any, male: bool) -> Reading:
+            return Reading(80.0, np.zeros(228, np.float32))
+
+    reading = predict(Regionless(), spotted((3, 5)), False, 1, mirrored=True)  # type: ignore[arg-type]
+    assert (mean_confidence(reading), reading.boxes_R4) == (1.0, None)
+    assert mean_confidence(reading._replace(scores_R=np.float32([0.2, 0.4]))) == pytest.approx(0.3)
 
 
 def two_readings() -> tuple[Reading, Reading]:
