@@ -21,7 +21,7 @@ import numpy as np
 from carpal.imaging.preprocess import gaussian_blur, pad, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.engine import open_engine
-from carpal.inference.onnx_runtime import inputs_of
+from carpal.inference.onnx import inputs_of
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "6456.jpg"
 

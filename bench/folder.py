@@ -35,9 +35,9 @@ from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
 from carpal.inference.engine import Engine, Reading, open_engine
 from carpal.inference.pipeline import Job, find_images, read_many
-from carpal.report import as_json
+from carpal.node.monitoring import resident
+from carpal.report import results as as_json
 from carpal.report.lines import ResultLines
-from carpal.service.counters import resident
 from carpal.types import Assessment, ModelId, Radiograph, Sex
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "6456.jpg"
@@ -135,7 +135,7 @@ def readings(kind: str, engine: Engine) -> Iterator[None]:
         return
     answer = assess(read_radiograph(EXAMPLE), Sex.FEMALE, engine, may_refuse=False)
 
-    def told(radiograph: Radiograph, sex: Sex | None, engine: Engine) -> list[Assessment]:
+    def told(radiograph: Radiograph, *_: object) -> list[Assessment]:
         return [replace(answer, image=radiograph.source)]
 
     with patch("carpal.inference.pipeline.read_hands", told):

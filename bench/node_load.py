@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 import node_kit as kit
 import tools
-from carpal.service.config import Bounds, load
-from carpal.service.jobs import Jobs, State
+from carpal.node.config import Bounds, load
+from carpal.queue.jobs import Jobs, State
 from process_kit import cpu_seconds, forget_peak, peak_mb
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "6456.jpg"

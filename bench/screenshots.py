@@ -2,11 +2,11 @@
 
     python bench/screenshots.py examples/6456.jpg --out docs/images
 
-Writes page.png and page-dark.png (a study from top to bottom), phone.png (390 pixels wide, dark), blind.png,
-agreement.png and error.png. The child is made up, and so are her dates and the readers' ages. Her earlier radiograph is
-the same file, signed with an age of the reader's, so that there is a curve over time. Each file is cut to 256 colours;
-the script ends with an error where one is larger than 300 KB, where a page is wider than its window, or where Chromium
-is missing. Look at every picture before it is committed.
+Writes page.png and page-dark.png (a study from top to bottom), page-top.png (its upper part, beside the hand in the
+README), phone.png (390 pixels wide, dark), blind.png, agreement.png and error.png. The child is made up, and so are her
+dates and the readers' ages. Her earlier radiograph is the same file, signed with an age of the reader's, so that there
+is a curve over time. Each file is cut to 256 colours; the script ends with an error where one is larger than 300 KB,
+where a page is wider than its window, or where Chromium is missing. Look at every picture before it is committed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ EARLIER = {"study_date": "2023-03-01"}
 EARLIER_MONTHS = 100
 OTHER_MONTHS = 117
 """What the made-up readers signed for the earlier radiograph, and committed for a study that was read blind first."""
+HAND_ASPECT = 1328 / 1210
+"""Height to width of examples/6456-read.png."""
 LARGEST = 300_000
 PATIENCE = 120_000
 """Milliseconds: the first radiograph waits for the network."""
@@ -61,6 +63,8 @@ def take_all(browser: Browser, address: str, image: Path, out: Path) -> None:
     page.request.delete(f"/api/v1/jobs/{blind.rsplit('/', 1)[1]}")  # else today's radiograph would stand there twice
     study = upload(page, image, CHILD | TODAY)
     save(page, study, out / "page.png")
+    with Image.open(out / "page.png") as whole:
+        whole.crop((0, 0, whole.width, round(whole.width * HAND_ASPECT))).save(out / "page-top.png", optimize=True)
     save(opened(browser, address, color_scheme="dark"), study, out / "page-dark.png")
     phone = {"width": 390, "height": 844}
     save(opened(browser, address, viewport=phone, has_touch=True, color_scheme="dark"), study, out / "phone.png")

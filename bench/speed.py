@@ -126,7 +126,7 @@ def plain_networks(image_HW: Any, left_out: list[str]) -> dict[str, Callable[[],
     try:
         import torch
 
-        from carpal.model.resnet import ResNet50
+        from carpal.lab.model.resnet import ResNet50
     except ImportError as error:
         left_out.append(f"PyTorch: {error}")
         return {}
@@ -200,8 +200,8 @@ def gflop(torch_weights: Path | None, image_HW: Any) -> float | None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from carpal.inference.eager import Deployed
-    from carpal.model.weights import load
+    from carpal.lab.export.torch_runtime import Deployed
+    from carpal.lab.model.weights import load
 
     network = Deployed(load(torch_weights)[0])
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from carpal.training import config, distributed, loop, recipes, systems
-from carpal.training.distributed import World
+from carpal.lab.training import config, distributed, loop, recipes, systems
+from carpal.lab.training.distributed import World
 
 PAPER_STEPS, PAPER_BATCH = 50_000, 32
 

@@ -10,15 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carpal.anatomy import REGIONS
-from carpal.imaging.bands import Toned
-from carpal.imaging.original import Original
+from carpal.anatomy import MEAN_HAND, REGIONS
+from carpal.imaging.intensity import Original, Toned
 from carpal.imaging.preprocess import Geometry, Prepared
 from carpal.inference import align
 from carpal.inference.align import AlignedView, Pose, read_aligned
 from carpal.inference.engine import Reading
 from carpal.inference.tta import mirror_boxes
-from carpal.model.mean_hand import MEAN_HAND
 
 SIDE = 128
 SHAPE = (128, 96)

@@ -24,12 +24,15 @@ UNREADABLE, UNSUITABLE = "unreadable-image", "unsuitable-image"
 FOREIGN: Final[dict[str, tuple[bytes, str]]] = {
     "empty": (b"", "empty"),
     "gif": (b"GIF89a" + bytes(50), "a GIF"),
-    "bmp": (b"BM" + bytes(50), "a BMP"),
+    "bmp of nothing": (b"BM" + bytes(50), "no image that we know"),
+    "heic": (b"\x00\x00\x00\x18ftypheic" + bytes(50), "a HEIC photograph"),
+    "avif": (b"\x00\x00\x00\x20ftypavif" + bytes(50), "an AVIF picture"),
+    "film of a telephone": (b"\x00\x00\x00\x20ftypqt  " + bytes(50), "a film"),
+    "pgm": (b"P5\n40 36\n255\n" + bytes(1440), "a PGM"),
+    "jpeg xl": (b"\xff\x0a" + bytes(50), "a JPEG XL"),
     "pdf": (b"%PDF-1.7", "a PDF"),
     "zip": (b"PK\x03\x04" + bytes(50), "a zip archive"),
     "gzip": (b"\x1f\x8b" + bytes(50), "a gzip archive"),
-    "jpeg 2000": (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
-    "jpeg 2000 codestream": (b"\xff\x4f\xff\x51" + bytes(50), "a JPEG 2000 codestream"),
     "lfs pointer": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
     "web page": (b"<!doctype html>", "a web page"),
     "table": (b"id,boneage,male\n", "no image that we know"),
@@ -123,6 +126,8 @@ BROKEN: Final[dict[str, tuple[Callable[[], bytes], str, str]]] = {
     "blank": (lambda: png(64, 64), UNSUITABLE, "blank"),
     "tiff of NaN": (not_a_number, UNSUITABLE, "NaN or infinite"),
     "film": (film, UNREADABLE, "no codec"),
+    "jpeg 2000 of nothing": (lambda: b"\x00\x00\x00\x0cjP  \r\n\x87\n", UNREADABLE, "damaged"),
+    "jpeg 2000 codestream of nothing": (lambda: b"\xff\x4f\xff\x51" + bytes(50), UNREADABLE, "damaged"),
 }
 """Files that are built when they are asked for, with the code and the words of their refusal."""
 NAMES: Final = (*FOREIGN, *BAD_HEADERS, *BROKEN)

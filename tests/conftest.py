@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import random
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +20,22 @@ import pytest
 from PIL import Image
 
 from carpal.types import Radiograph, Sex
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
+
+NEEDS_TORCH = re.compile(
+    r"^ *(import|from) +(torch|safetensors|onnx|onnxscript"
+    r"|carpal\.(model|baselines|training|data\.dataset|inference\.(eager|export|parity)))\b",
+    re.MULTILINE,
+)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Where PyTorch is not installed the product's tests run, and the laboratory's are left out."""
+    if collection_path.suffix != ".py" or importlib.util.find_spec("torch") is not None:
+        return None
+    return True if NEEDS_TORCH.search(collection_path.read_text(encoding="utf-8")) else None
+
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")  # no test measures time: a busy machine must not fail one
@@ -50,7 +68,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def drawn_hand() -> Radiograph:
     """A drawn hand of ten years, 200 x 256 pixels. It stands in for a radiograph in tests only."""
-    from carpal.data.synthetic import draw_hand
+    from carpal.lab.data.synthetic import draw_hand
 
     return Radiograph(draw_hand(120, Sex.FEMALE, seed=1).pixels_HW, "drawn.png")
 
@@ -94,9 +112,9 @@ def fake_engine() -> Callable[..., Any]:
 def tiny_network() -> Any:
     """ALA-Net an eighth as wide at 128 pixels, with batch statistics of drawn hands and heads that answer variedly."""
     torch = pytest.importorskip("torch")
-    from carpal.data.synthetic import draw_hand
     from carpal.imaging.preprocess import pad, preprocess
-    from carpal.model.alanet import ALANet, ModelConfig
+    from carpal.lab.data.synthetic import draw_hand
+    from carpal.lab.model.alanet import ALANet, ModelConfig
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -131,7 +149,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tiny_weights(tiny_network: Any, tiny_folder: Path) -> Path:
     """The tiny network as a run leaves it: tiny.safetensors and tiny.json. Copy before changing."""
-    from carpal.model.weights import save
+    from carpal.lab.model.weights import save
 
     path = tiny_folder / "run" / "tiny.safetensors"
     with (tiny_folder / "lock").open("w") as lock:
@@ -147,7 +165,7 @@ def tiny_onnx(tiny_weights: Path, tiny_folder: Path) -> Path:
     """The tiny network, exported: tiny.onnx and tiny.json. Copy before changing."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    from carpal.inference.export import export
+    from carpal.lab.export.export import export
 
     path = tiny_folder / "tiny.onnx"
     with (tiny_folder / "lock").open("w") as lock:

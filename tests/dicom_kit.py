@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
-from carpal.types import Assessment, Box, Interval, ModelId, Region, Sex
+from carpal.imaging.read import open_image
+from carpal.types import Assessment, Box, Header, Interval, ModelId, Region, Sex
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -64,6 +65,19 @@ def study(pixels: NDArray[Any] | None = None, bits: int = 12, syntax: str = EXPL
     return dataset
 
 
+ENCODERS = {
+    "1.2.840.10008.1.2.5": "pydicom",
+    "1.2.840.10008.1.2.4.80": "pyjpegls",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",
+}
+"""Named, because pydicom would take GDCM's encoder for RLE, which ends the process."""
+
+
+def compress(dataset: Any, syntax: str) -> None:
+    """Compresses the pixel data where they lie, without loss: RLE, JPEG-LS or JPEG 2000."""
+    dataset.compress(syntax, encoding_plugin=ENCODERS[syntax], generate_instance_uid=False)
+
+
 def encode(dataset: Any) -> bytes:
     """The data set as a file."""
     buffer = BytesIO()
@@ -75,6 +89,13 @@ def child_file(**tags: Any) -> bytes:
     """The file of a study of a girl of ten years, 256 x 200 pixels; a tag that is None is left out."""
     known = {keyword: value for keyword, value in (CHILD | tags).items() if value is not None}
     return encode(study(ramp(height=256, width=200), **known))
+
+
+def header_of(data: bytes) -> Header:
+    """The header of a file, as every reader of it gets it."""
+    header = open_image(data).header
+    assert header is not None
+    return header
 
 
 def assessment(sex: Sex = Sex.FEMALE, months: float = 126.04) -> Assessment:

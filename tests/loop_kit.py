@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from carpal.data.keypoints import Annotation
-from carpal.data.prepare import Sample
-from carpal.data.synthetic import draw_hand
-from carpal.model.alanet import ModelConfig
-from carpal.training import distributed, log, loop
-from carpal.training.config import Augment, Data, Optim, Run, Schedule
-from carpal.training.distributed import World
+from carpal.lab.data.annotations import Annotation
+from carpal.lab.data.prepare import Sample
+from carpal.lab.data.synthetic import draw_hand
+from carpal.lab.model.alanet import ModelConfig
+from carpal.lab.training import distributed, log, loop
+from carpal.lab.training.config import Augment, Data, Optim, Run, Schedule
+from carpal.lab.training.distributed import World
 from carpal.types import Sex
 
 ALONE = World(0, 1, torch.device("cpu"))

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 import node_kit as kit
-from carpal.service import logs
-from carpal.service.config import NodeConfig, load
-from carpal.service.reader import Reader
+from carpal.node.config import NodeConfig, load
+from carpal.node.reader import Reader
+from carpal.queue import logs
 
 
 class Steady:

@@ -25,10 +25,10 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import ComprehensiveSRStorage, DigitalXRayImageStorageForPresentation, Verification
 
 from carpal.inference.engine import Reading
-from carpal.service import reading
-from carpal.service.config import NodeConfig, load
-from carpal.service.node import Node
-from carpal.service.reader import Answer, Outcome, Reader
+from carpal.node import reading
+from carpal.node.app import Node
+from carpal.node.config import NodeConfig, load
+from carpal.node.reader import Answer, Outcome, Reader
 from carpal.types import ModelId
 
 MODEL = "f" * 64

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.errors import DataError
-from carpal.evaluation import age
-from carpal.evaluation.age import BANDS, Predictions
+from carpal.lab.evaluation import age
+from carpal.lab.evaluation.age import BANDS, Predictions
 
 
 def table(boneage: list[float], predicted: list[float], male: list[bool] | None = None) -> Predictions:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from carpal.training import loop
+from carpal.lab.training import loop
 
 
 def numbered(step: int) -> Any:

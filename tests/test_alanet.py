@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from carpal import anatomy
-from carpal.data.synthetic import draw_hand
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.model import alanet, boxes, losses, naming, ordinal
-from carpal.model.alanet import ALANet, ModelConfig
+from carpal.lab.data.synthetic import draw_hand
+from carpal.lab.model import alanet, boxes, losses, naming, ordinal, roi
+from carpal.lab.model.alanet import ALANet, ModelConfig
 from carpal.types import Sex
 
 COMBINATIONS = [
@@ -208,6 +208,52 @@ def test_proposals_are_where_the_rpn_is_sure() -> None:
             corners = [max(x - half_x, 0), max(y - half_y, 0), min(x + half_x, 128), min(y + half_y, 96)]
             assert output.boxes_BR4[b, r].tolist() == pytest.approx(corners, abs=1e-3)
             assert float(output.scores_BR[b, r]) == pytest.approx(1 / (1 + math.exp(-float(logits_BAR[b, a, r]))))
+
+
+def test_the_regions_join_the_age_by_their_maximum() -> None:
+    """Figure 2: what the MLP reads is the pooled C5, the sex, and each local feature's maximum over the 17 regions."""
+    model = network(CONFIGS[0]).eval()
+    image_B1HW, male_B, _ = noise(96, 128)
+    with torch.no_grad():
+        output = model(image_B1HW, male_B)
+        c4_BCHW, c5_BCHW = model.trunk((image_B1HW / 255 - 0.449) / 0.226)
+        local_BRD = model.roi_head(roi.roi_align(model.reduction(c4_BCHW), output.boxes_BR4, 5, 16))
+        sex_BD = model.sex(male_B[:, None])
+    assert output.features_BF is not None
+    for b in range(2):
+        highest = [max(local_BRD[b, r, d].item() for r in range(17)) for d in range(local_BRD.shape[2])]
+        expected = [*c5_BCHW[b].mean((1, 2)).tolist(), *sex_BD[b].tolist(), *highest]
+        assert output.features_BF[b].tolist() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.parametrize("regions", ["named", "anonymous"])
+@pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bf16"])
+def test_the_age_loss_moves_no_box_and_no_score(regions: str, bf16: bool) -> None:
+    """Boxes come from the RPN's own loss: through the picks, the ages would pull them to where they are easily read."""
+    model = network(ModelConfig(regions, long_side=96, width=8, roi_features=32)).train()
+    image_B1HW, male_B, target = noise(96, 128)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        output = model(image_B1HW, male_B)
+    assert output.boxes_BR4 is not None
+    assert output.scores_BR is not None
+    assert not output.boxes_BR4.requires_grad
+    assert not output.scores_BR.requires_grad
+    terms = losses.total(output, target, losses.counts(target), model.config.box_size)
+    (terms["ord"] + terms["patch"]).backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and bool((p.grad != 0).any())}
+    assert [name for name in moved if name.startswith("rpn.")] == []
+    assert {"roi_head.convolutions.0.weight", "reduction.0.weight", "trunk.conv1.weight"} <= moved, "but features learn"
+
+
+@pytest.mark.parametrize("regions", ["named", "anonymous"])
+def test_the_box_loss_moves_offsets_and_the_trunk_and_no_age_head(regions: str) -> None:
+    model = network(ModelConfig(regions, long_side=96, width=8, roi_features=32)).train()
+    image_B1HW, male_B, target = noise(96, 128)
+    terms = losses.total(model(image_B1HW, male_B), target, losses.counts(target), model.config.box_size)
+    terms["rpn_box"].backward()
+    moved = {name for name, p in model.named_parameters() if p.grad is not None and bool((p.grad != 0).any())}
+    assert {"rpn.deltas.weight", "rpn.conv.weight", "reduction.0.weight", "trunk.conv1.weight"} <= moved
+    assert [name for name in moved if name.startswith(("mlp.", "patch_mlp.", "roi_head.", "rpn.objectness."))] == []
 
 
 def test_the_untrained_network_predicts_the_prior() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from align_kit import SIDE, boxes_of, hand, hand_at, middles_of, noise, pose_of, spots, unstretched
-from carpal.imaging.bands import Toned
+from carpal.imaging.intensity import Toned
 from carpal.imaging.preprocess import view_size
 from carpal.inference import align
 from carpal.inference.align import AlignedView, Similarity

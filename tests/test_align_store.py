@@ -13,13 +13,13 @@ from PIL import Image
 
 from align_kit import MARGIN_4, SHAPE, SIDE, Finder, hand, in_view, middles_of, noise, plain
 from carpal.anatomy import FOUND
-from carpal.data.prepare import Sample, open_store, prepare
-from carpal.data.synthetic import draw_hand
 from carpal.imaging.preprocess import preprocess
 from carpal.inference import align
 from carpal.inference.align import align_for_training, align_hand
 from carpal.inference.engine import Reading
 from carpal.inference.tta import mirror_boxes
+from carpal.lab.data.prepare import Sample, open_store, prepare
+from carpal.lab.data.synthetic import draw_hand
 from carpal.types import Sex
 
 

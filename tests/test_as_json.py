@@ -12,7 +12,7 @@ import pytest
 import carpal
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError, UnreadableImage
-from carpal.report import as_json
+from carpal.report import results
 from carpal.types import Assessment, Box, Interval, ModelId, Region, Sex
 
 MODEL = ModelId("alanet", "1.0", "ab" * 32)
@@ -24,7 +24,7 @@ def assessment(image: str = "hand.png") -> Assessment:
 
 
 def test_an_entry_has_exactly_the_promised_keys() -> None:
-    entry = as_json.entry(assessment())
+    entry = results.entry(assessment())
     assert list(entry) == [
         "image",
         "sex",
@@ -52,7 +52,7 @@ def test_an_entry_has_exactly_the_promised_keys() -> None:
 
 def test_an_interval_states_its_bounds_and_its_coverage() -> None:
     interval = Interval(120.00049, 150.5, 0.9)
-    entry = as_json.entry(replace(assessment(), interval=interval))
+    entry = results.entry(replace(assessment(), interval=interval))
     assert entry["interval"] == {"low": 120.0, "high": 150.5, "coverage": 0.9}
 
 
@@ -63,13 +63,13 @@ def test_an_interval_off_the_scale_is_refused(bounds: tuple[float, float, float]
 
 
 def test_the_entry_states_the_version() -> None:
-    entry = as_json.entry(assessment())
+    entry = results.entry(assessment())
     assert entry["carpal"] == carpal.__version__
 
 
 def test_a_site_calibration_is_named_and_keeps_the_raw_age() -> None:
-    assert as_json.entry(assessment())["site"] is None
-    entry = as_json.entry(replace(assessment(), raw_months=130.12345, site="ours, n = 60"))
+    assert results.entry(assessment())["site"] is None
+    entry = results.entry(replace(assessment(), raw_months=130.12345, site="ours, n = 60"))
     assert entry["site"] == {"calibration": "ours, n = 60", "raw_months": 130.123}
 
 
@@ -80,20 +80,20 @@ def test_half_a_site_calibration_is_refused(half: dict[str, Any]) -> None:
 
 
 def test_regions_are_named_boxes_with_score_and_months() -> None:
-    regions = as_json.entry(assessment())["regions"]
+    regions = results.entry(assessment())["regions"]
     assert [region["name"] for region in regions] == list(REGIONS)
     assert regions[2] == {"name": "MCP3", "box": [2.0, 4.0, 12.0, 24.0], "score": 0.5, "months": 102.0}
 
 
 def test_a_refused_image_keeps_its_place_without_an_age() -> None:
-    entry = as_json.refused_entry("bad.png", None, UnreadableImage("bad.png: not an image"), MODEL)
-    assert tuple(entry) == as_json.KEYS
+    entry = results.refused_entry("bad.png", None, UnreadableImage("bad.png: not an image"), MODEL)
+    assert tuple(entry) == results.KEYS
     assert entry["refused"] == {"code": "unreadable-image", "message": "bad.png: not an image"}
     assert (entry["sex"], entry["months"], entry["regions"]) == (None, None, [])
 
 
 def test_the_document_is_a_list_that_survives_names_in_any_script() -> None:
-    document = as_json.document([as_json.entry(assessment("手骨.png"))])
+    document = results.document([results.entry(assessment("手骨.png"))])
     assert document.endswith("]\n")
     assert "手骨.png" in document
     assert json.loads(document)[0]["image"] == "手骨.png"
@@ -102,7 +102,7 @@ def test_the_document_is_a_list_that_survives_names_in_any_script() -> None:
 def test_writing_replaces_the_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "out.json"
     path.write_text("old")
-    as_json.write(path, [as_json.entry(assessment())])
+    results.write(path, [results.entry(assessment())])
     assert json.loads(path.read_text(encoding="utf-8"))[0]["months"] == 135.246
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]
 
@@ -116,6 +116,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(ConfigError, match=r"out\.json cannot be written - No space left"):
-        as_json.write(path, [])
+        results.write(path, [])
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["out.json"]

@@ -11,7 +11,7 @@ import pytest
 
 from carpal.cli import main
 from carpal.errors import DataError
-from carpal.service.audit import START, Audit, Seal, verify
+from carpal.node.audit import START, Audit, Seal, verify
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from carpal.training import augment, degrade
-from carpal.training.augment import Draws, Picture
-from carpal.training.config import Augment
+from carpal.lab.training import augment
+from carpal.lab.training import augment as degrade
+from carpal.lab.training.augment import Draws, Picture
+from carpal.lab.training.config import Augment
 
 NEUTRAL = Augment(flip=0.0, scale=0.0)
 STRONG = Augment(flip=0.5, scale=0.2, rotate=25.0, shift=0.05)
@@ -207,6 +208,88 @@ def test_draws_stay_within_their_settings(seed: int) -> None:
     assert got.jpeg_B == 100 or degrade.QUALITIES[0] <= got.jpeg_B <= degrade.QUALITIES[1]
     assert 0 <= got.noise_B <= 2
     assert [float(each) for each in draw(seed, NEUTRAL)[:-1]] == [1, 1, 0, 0, 0, 1, 1, 0, 1, 0, 100, 0]
+
+
+MANY = list(range(1000))
+SPREAD = Augment(
+    flip=0.3, scale=0.2, zoom=1.2, rotate=20, shift=0.1, intensity=0.4, coarse=0.3, blur=0.8, jpeg=0.4, noise=3
+)
+
+
+def assert_uniform(values_N: Tensor, low: float, high: float) -> None:
+    """The ends are reached to a hundredth of the width, mean and quarters are those of the uniform distribution.
+
+    Within four standard errors of as many draws: a mean of 0.289 widths over the root of the number, a quarter's share
+    of 0.433 over it.
+    """
+    unit_N, count = (values_N - low) / (high - low), len(values_N)
+    assert -1e-9 <= float(unit_N.min()) < 0.01 * 1000 / count
+    assert 1 - 0.01 * 1000 / count < float(unit_N.max()) <= 1 + 1e-9
+    assert float(unit_N.mean()) == pytest.approx(0.5, abs=4 * 0.289 / count**0.5)
+    for quarter in range(4):
+        inside = ((unit_N >= quarter / 4) & (unit_N < (quarter + 1) / 4)).double().mean()
+        assert float(inside) == pytest.approx(0.25, abs=4 * 0.433 / count**0.5), f"quarter {quarter}"
+
+
+def test_what_is_always_drawn_is_uniform_between_both_ends() -> None:
+    """Angles and shifts go both ways as often, pictures grow as often as they shrink, greys brighten and darken."""
+    draws = augment.draw(MANY, SPREAD)
+    for values_N, low, high in (
+        (draws.scale_B, 1.2 * 0.8, 1.2 * 1.2),
+        (draws.radians_B * 180 / math.pi, -20.0, 20.0),
+        (draws.shift_x_B, -0.1, 0.1),
+        (draws.shift_y_B, -0.1, 0.1),
+        (torch.log2(draws.gamma_B), -0.4, 0.4),
+        (draws.contrast_B, 0.6, 1.4),
+        (draws.brightness_B, -0.2, 0.2),
+        (draws.blur_B, 0.0, 0.8),
+        (draws.noise_B, 0.0, 3.0),
+        (draws.where_B, 0.0, 1.0),
+    ):
+        assert_uniform(values_N, low, high)
+
+
+def test_what_is_drawn_by_chance_comes_as_often_as_asked_and_is_then_uniform() -> None:
+    draws = augment.draw(MANY, SPREAD)
+    for happens_N, chance in ((draws.mirror_B < 0, 0.3), (draws.coarse_B > 1, 0.3), (draws.jpeg_B < 100, 0.4)):
+        assert float(happens_N.double().mean()) == pytest.approx(chance, abs=4 * (chance * (1 - chance) / 1000) ** 0.5)
+    assert set(draws.mirror_B.tolist()) == {-1.0, 1.0}
+    assert_uniform(draws.coarse_B[draws.coarse_B > 1], 1.0, 3.0)
+    assert_uniform(draws.jpeg_B[draws.jpeg_B < 100], 15.0, 95.0)
+
+
+def test_no_draw_follows_another() -> None:
+    """Of independent numbers, 1,000 pairs correlate by no more than 4 / sqrt(1,000)."""
+    always = Augment(flip=0.5, scale=0.2, rotate=20, shift=0.1, intensity=0.4, coarse=1, blur=0.8, jpeg=1, noise=3)
+    draws = torch.stack(augment.draw(MANY, always))
+    together = torch.corrcoef(draws) - torch.eye(len(draws))
+    assert float(together.abs().max()) < 4 / 1000**0.5
+    half = augment.draw(MANY, SPREAD)
+    assert float(torch.corrcoef(torch.stack([half.mirror_B, half.coarse_B, half.jpeg_B])).triu(1).abs().max()) < 0.13
+
+
+def test_a_turned_picture_turns_the_way_it_says() -> None:
+    """Clockwise on the screen by +90 degrees: what lay right of the middle lies below it; unmirrored, one for one."""
+    plain = augment.draw([0], NEUTRAL)
+    turned = plain._replace(radians_B=torch.tensor([math.pi / 2], dtype=torch.float64))
+    x, y = (the_map((80, 80), (80, 80), turned) @ torch.tensor([60.0, 40, 1], dtype=torch.float64)).tolist()
+    assert (x, y) == (pytest.approx(40), pytest.approx(60))
+    shifted = plain._replace(shift_x_B=torch.tensor([0.1]).double(), shift_y_B=torch.tensor([-0.2]).double())
+    x, y = (the_map((80, 80), (80, 80), shifted) @ torch.tensor([60.0, 40, 1], dtype=torch.float64)).tolist()
+    assert (x, y) == (pytest.approx(68), pytest.approx(24))
+
+
+def test_tone_is_gamma_then_contrast_then_brightness() -> None:
+    """255 (u^gamma c + b), clipped, of a grey u; black stays black."""
+    ramp = torch.arange(256.0).reshape(1, 1, 16, 16)
+    source = Picture(ramp, torch.tensor([[16, 16]]), torch.zeros(1, 1, 2), torch.ones(1, 1).bool())
+    setting = Augment(0.0, 0.0, intensity=0.4)
+    for seed in range(5):
+        draws = draw(seed, setting)
+        gamma, contrast, brightness = (float(t) for t in (draws.gamma_B, draws.contrast_B, draws.brightness_B))
+        image = augment.apply(source, [seed], setting, (16, 16))[0].flatten().tolist()
+        slow = [((g / 255) ** gamma * contrast + (brightness if g else 0)) * 255 for g in range(256)]
+        assert image == pytest.approx([min(255.0, max(0.0, value)) for value in slow], abs=0.02)
 
 
 @pytest.mark.parametrize(("chance", "low", "high"), [(0.0, 0, 0), (0.5, 160, 240), (1.0, 400, 400)])

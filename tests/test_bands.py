@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.imaging import bands
-from carpal.imaging.bands import Toned, thumbnail_size
+from carpal.imaging import intensity
+from carpal.imaging.intensity import Toned, thumbnail_size
 
 SIDES = st.integers(1, 400)
 KINDS = st.sampled_from([np.uint8, np.uint16, np.float32])
@@ -30,7 +30,7 @@ def tone(pixels_HW: NDArray[Any]) -> NDArray[np.float32]:
 @given(SIDES, SIDES, KINDS, st.integers(1, 300), st.integers(1, 300), st.integers(1, 20_000))
 def test_resized_is_as_at_once(height: int, width: int, kind: Any, wide: int, high: int, band: int) -> None:
     pixels_HW = noise(height, width, kind)
-    with patch.object(bands, "BAND", band):
+    with patch.object(intensity, "BAND", band):
         found_HW = Toned(pixels_HW, tone).resize((wide, high))
     whole = Image.fromarray(tone(pixels_HW))
     at_once = whole.resize((wide, height), Image.Resampling.BILINEAR).resize((wide, high), Image.Resampling.BILINEAR)
@@ -52,7 +52,7 @@ def test_a_thumbnail_is_as_pillow_s(
     height: int, width: int, kind: Any, side: int, method: Image.Resampling, band: int
 ) -> None:
     pixels_HW = noise(height, width, kind)
-    with patch.object(bands, "BAND", band):
+    with patch.object(intensity, "BAND", band):
         found_HW = Toned(pixels_HW, tone).thumbnail(side, method)
     at_once = Image.fromarray(tone(pixels_HW))
     at_once.thumbnail((side, side), method)
@@ -77,4 +77,4 @@ def test_no_band_is_larger_than_a_cache() -> None:
     pixels_HW = np.zeros((2500, 2000), np.uint16)
     Toned(pixels_HW, watched).resize((205, 256))
     assert sum(seen) == pixels_HW.size
-    assert max(seen) <= bands.BAND < pixels_HW.size / 10
+    assert max(seen) <= intensity.BAND < pixels_HW.size / 10

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from carpal.baselines import protocol, registry
-from carpal.baselines.protocol import Prediction, System, SystemConfig
-from carpal.data.synthetic import draw_hand
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.model import boxes, losses, weights
+from carpal.lab.baselines import protocol, registry
+from carpal.lab.baselines.protocol import Prediction, System, SystemConfig
+from carpal.lab.data.synthetic import draw_hand
+from carpal.lab.model import boxes, losses, weights
 from carpal.types import Sex
 
 every_system = pytest.mark.parametrize("name", registry.SYSTEMS)

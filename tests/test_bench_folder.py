@@ -9,6 +9,8 @@ import pytest
 from bench_kit import bench_script
 from carpal.errors import UnreadableImage
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
-from carpal.evaluation import boxes
-from carpal.evaluation.boxes import Boxes, Hand
+from carpal.lab.evaluation import boxes
+from carpal.lab.evaluation.boxes import Boxes, Hand
 
 POINTS = np.stack([60 + 18.0 * np.arange(17), 40 + 25.0 * np.arange(17)], axis=-1)
 """17 points on a line, inside 400 x 512."""

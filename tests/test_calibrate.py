@@ -16,12 +16,12 @@ from PIL import Image
 
 from carpal.cli import main
 from carpal.errors import WeightsError
-from carpal.evaluation import run
-from carpal.evaluation.calibrate import weak
 from carpal.inference.assess import assess
 from carpal.inference.engine import Reading, open_engine
-from carpal.inference.info import read_info, sha256_of, write_calibration
-from carpal.trust.intervals import Calibration, Cell
+from carpal.inference.weights import read_info, sha256_of, write_calibration
+from carpal.lab.evaluation import run
+from carpal.lab.evaluation.calibrate import weak
+from carpal.quality.intervals import Calibration, Cell
 from carpal.types import Radiograph, Sex
 
 COUNT = 100
@@ -82,7 +82,7 @@ def open_hospital(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[
         months = np.random.default_rng(0).uniform(40, 190, COUNT)
         hospital = Hospital(tmp_path, months + shift + 8 * np.random.default_rng(1).standard_normal(COUNT))
         engine = Reader(months, hospital.weights)
-        monkeypatch.setattr("carpal.evaluation.calibrate.open_engine", lambda *_: engine)
+        monkeypatch.setattr("carpal.lab.evaluation.calibrate.open_engine", lambda *_: engine)
         monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_: engine)
         return hospital
 
@@ -153,7 +153,7 @@ def test_the_command_says_which_strata_hold_too_seldom(
     hospital = open_hospital(0.0)
     main(["calibrate", *hospital.words, "--interval"])
     assert "below" not in capsys.readouterr().out
-    monkeypatch.setattr("carpal.evaluation.calibrate.SHORT", -0.1)  # no stratum holds all
+    monkeypatch.setattr("carpal.lab.evaluation.calibrate.SHORT", -0.1)  # no stratum holds all
     main(["calibrate", *hospital.words, "--interval"])
     assert "below 100 %: male, coverage " in capsys.readouterr().out
 

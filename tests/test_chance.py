@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carpal.model import chance
+from carpal.lab.model import chance
 
 SEEDS = st.integers(0, 2**63 - 1)
 WORD = (1 << 64) - 1

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carpal.report import curves
-from carpal.report.chart import INK, Chart, Frame, svg
+from carpal.report import charts
+from carpal.report.charts import INK, Chart, Frame, svg
 from carpal.report.language import Words
 from carpal.types import Interval
 
@@ -39,7 +39,7 @@ def test_svg_is_xml_and_text_stays_text() -> None:
 def test_the_growth_chart_holds_every_reading_within_itself(
     point: tuple[float, float], earlier: list[tuple[float, float]]
 ) -> None:
-    chart = curves.growth_chart(REFERENCE, point, earlier, Interval(100, 140, 0.9), Words())
+    chart = charts.growth_chart(REFERENCE, point, earlier, Interval(100, 140, 0.9), Words())
     dots = [mark.role for mark in chart.marks if mark.kind == "dot"]
     assert dots == ["earlier"] * len(earlier) + ["child"]
     assert {mark.role for mark in chart.marks} <= set(INK)
@@ -48,10 +48,10 @@ def test_the_growth_chart_holds_every_reading_within_itself(
 
 
 def test_the_band_is_two_standard_deviations_wide() -> None:
-    chart = curves.growth_chart(REFERENCE, (120, 126), [], None, Words())
+    chart = charts.growth_chart(REFERENCE, (120, 126), [], None, Words())
     (band,) = (mark for mark in chart.marks if mark.role == "band")
     (mean,) = (mark for mark in chart.marks if mark.role == "mean" and mark.kind == "line")
-    frame = curves.frame_of(chart.height, (0, 228), (0, 228))
+    frame = charts.frame_of(chart.height, (0, 228), (0, 228))
     assert band.points[2] == pytest.approx(frame.at(120, 146))
     assert band.points[5] == pytest.approx(frame.at(120, 106))
     assert mean.points[2] == pytest.approx(frame.at(120, 126))
@@ -61,11 +61,11 @@ def test_the_band_is_two_standard_deviations_wide() -> None:
 def test_the_words_of_the_band_never_cover_a_child(age: float, bone: float, low: float) -> None:
     """A delayed child of school age lies where they stand otherwise."""
     interval = Interval(min(low, bone), bone, 0.9)
-    chart = curves.growth_chart(REFERENCE, (age, bone), [], interval, Words())
+    chart = charts.growth_chart(REFERENCE, (age, bone), [], interval, Words())
     (words,) = (mark for mark in chart.marks if mark.kind == "text" and mark.role == "mean")
     (x, y), wide = words.points[0], 6.2 * len(words.text)
     left = x - wide if words.anchor == "end" else x
-    frame = curves.frame_of(chart.height, (0, 228), (0, 228))
+    frame = charts.frame_of(chart.height, (0, 228), (0, 228))
     upper, lower = frame.at(age, bone), frame.at(age, interval.low)
     beside = not left - 4 <= upper[0] <= left + wide + 4
     assert beside or lower[1] < y - 10 or upper[1] > y + 3 or age < 110
@@ -74,7 +74,7 @@ def test_the_words_of_the_band_never_cover_a_child(age: float, bone: float, low:
 @given(st.floats(0, 228), st.integers(1, 60))
 def test_the_distribution_is_drawn_wherever_the_age_lies(age: float, width: int) -> None:
     probabilities = [min(max((age + width - k) / (2 * width), 0.0), 1.0) for k in range(228)]
-    chart = curves.distribution(probabilities, age, None, Words())
+    chart = charts.distribution(probabilities, age, None, Words())
     (curve,) = (mark for mark in chart.marks if mark.role == "curve")
     heights = [y for _, y in curve.points]
     assert heights == sorted(heights), "P(older) falls with the month"
@@ -84,8 +84,8 @@ def test_the_distribution_is_drawn_wherever_the_age_lies(age: float, width: int)
 @given(st.lists(st.tuples(months, months), min_size=2, max_size=30))
 def test_the_agreement_charts_hold_every_pair(pairs: list[tuple[float, float]]) -> None:
     for chart in (
-        curves.bland_altman(pairs, 0.0, (-1.0, 1.0), Words()),
-        curves.drift([b - a for a, b in pairs], 20, Words()),
+        charts.bland_altman(pairs, 0.0, (-1.0, 1.0), Words()),
+        charts.drift([b - a for a, b in pairs], 20, Words()),
     ):
         assert sum(mark.kind == "dot" for mark in chart.marks) == len(pairs)
         assert all(0 <= y <= chart.height for mark in chart.marks for _, y in mark.points)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from carpal.errors import ConfigError, WeightsError
-from carpal.training import checkpoint
-from carpal.training.config import Data, Run, Schedule, override
+from carpal.lab.training import checkpoint
+from carpal.lab.training.config import Data, Run, Schedule, override
 
 RUN = Run(data=Data(stores=("a", "b"), repeats=(1.0, 0.5)), schedule=Schedule(steps=10, drops=(3, 4)))
 
@@ -70,6 +70,25 @@ def test_a_setting_that_an_older_version_lacked_is_named(tmp_path: Path, monkeyp
         patched.setattr(checkpoint, "as_dict", lambda run: older)
         checkpoint.save(tmp_path, 3, model, optimiser, RUN)
     with pytest.raises(ConfigError, match=r"optim\.clip was None, now 0\.0"):
+        checkpoint.resume(tmp_path, model, optimiser, RUN)
+
+
+def test_removed_settings_of_an_older_run_are_read_where_they_were_off_and_refused_where_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, optimiser = pair()
+    older = checkpoint.as_dict(RUN) | {"loss": {"spread": 0.0, "consistency": 0.0, "taught": 0.0}, "teachers": ()}
+    older["optim"]["ema"] = 0.0
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "as_dict", lambda run: older)
+        checkpoint.save(tmp_path, 3, model, optimiser, RUN)
+    assert checkpoint.resume(tmp_path, model, optimiser, RUN) == 3
+    older["optim"]["ema"] = 0.99
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "as_dict", lambda run: older)
+        checkpoint.save(tmp_path, 3, model, optimiser, RUN)
+    says = r"checkpoint\.pt cannot be resumed: optim\.ema is 0\.99 - that setting was removed, carpal 0\.5\.1"
+    with pytest.raises(ConfigError, match=says):
         checkpoint.resume(tmp_path, model, optimiser, RUN)
 
 

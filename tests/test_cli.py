@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
+import os
 import re
 import shlex
 import shutil
@@ -18,13 +20,12 @@ import pytest
 from PIL import Image
 
 import carpal
-from carpal.anatomy import FOUND, REGIONS
+from carpal.anatomy import FOUND, MEAN_HAND, REGIONS
 from carpal.cli import commands, main
 from carpal.cli.parser import build_parser, recipes
-from carpal.data.store import open_store
 from carpal.errors import BackendError
 from carpal.inference.align import aligned_size
-from carpal.model.mean_hand import MEAN_HAND
+from carpal.lab.data.store import open_store
 
 NAMES = ("assess", "evaluate", "prepare", "train", "export", "info")
 
@@ -85,7 +86,7 @@ def test_every_option_with_a_choice_states_its_default(capsys: pytest.CaptureFix
 
 def test_the_recipes_of_the_help_are_those_of_the_code() -> None:
     pytest.importorskip("torch")
-    from carpal.training.recipes import RECIPES
+    from carpal.lab.training.recipes import RECIPES
 
     assert list(recipes()) == list(RECIPES)
 
@@ -127,6 +128,46 @@ def test_one_bad_image_does_not_stop_the_others(
     ]
     assert entries[0]["regions"] == []
     assert "bad.png" in entries[0]["refused"]["message"]
+
+
+def test_a_name_that_is_not_utf_8_loses_no_result(
+    engine: Any, hand_png: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ "Müller" in Latin 1, as old shares hold it: a name in Python with a lone surrogate, which no file can."""
+    odd, bad = (tmp_path / os.fsdecode(name) for name in (b"M\xfcller.png", b"K\xfchn.png"))
+    odd.write_bytes(hand_png.read_bytes())
+    bad.write_bytes(b"")
+    words = [str(odd), str(bad), str(hand_png)]
+    assert main(["assess", *words, "--sex", "female", "--json", str(tmp_path / "out.json")]) == 3
+    out, err = capsys.readouterr()
+    assert [line.split(":")[0] for line in out.splitlines()] == [str(odd).replace("\udcfc", "\\udcfc"), str(hand_png)]
+    assert "K\\udcfchn.png: the file is empty" in err
+    written = (tmp_path / "out.json").read_bytes().decode("utf-8")
+    assert "M\\udcfcller.png" in written
+    assert [entry["image"] for entry in json.loads(written)] == words
+    assert [entry["months"] for entry in json.loads(written)] == [120.0, None, 120.0]
+    assert main(["assess", str(odd), "--sex", "female", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["image"] == str(odd)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_a_terminal_that_lacks_a_letter_ends_no_run(
+    engine: Any, hand_png: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    """cp1252 is what Python on Windows writes to a file; it has no Cyrillic."""
+    russian = tmp_path / "рука.png"
+    russian.write_bytes(hand_png.read_bytes())
+    output = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", output)
+    assert main(["assess", str(russian), str(hand_png), "--sex", "female"]) == 0
+    said = output.buffer.getvalue().decode(encoding).splitlines()  # type: ignore[attr-defined]
+    assert [line.endswith("120.0 months), female, 17 regions") for line in said] == [True, True]
+    assert ("рука" in said[0]) == (encoding == "utf-8")
+    output.buffer.truncate(0)
+    output.buffer.seek(0)
+    assert main(["assess", str(russian), "--sex", "female", "--json", "-"]) == 0
+    output.flush()
+    assert json.loads(output.buffer.getvalue())[0]["image"] == str(russian)  # type: ignore[attr-defined]
 
 
 def test_a_missing_codec_costs_one_image_only(

@@ -13,18 +13,15 @@ import pytest
 
 from carpal.cli import main, words
 from carpal.errors import ConfigError
-from carpal.growth.compare import compare, compared
-from carpal.growth.reference import DEFAULT, find_reference, reference
+from carpal.growth.reference import DEFAULT, find_reference, reference, score
 from carpal.imaging.read import read_radiograph
-from carpal.inference.hands import cut_out
-from carpal.report import as_json, forms, overlay, text
+from carpal.inference.assess import Facts, cut_out, judge
+from carpal.report import forms, overlay, results, text
 from carpal.report.child import Child
-from carpal.report.findings import together
+from carpal.report.content import summarise, together
 from carpal.report.language import words_of
-from carpal.report.source import read_source
-from carpal.report.summary import summarise
-from carpal.types import Assessment, BothSexes, Growth, Sex
-from dicom_kit import assessment, child_file
+from carpal.types import Assessment, BothSexes, Score, Sex
+from dicom_kit import assessment, child_file, header_of
 
 HEADER = "sex,age_months,mean_months,sd_months\n"
 ROWS = "male,60,60,10\nmale,180,180,10\nfemale,60,50,10\nfemale,180,170,10\n"
@@ -84,32 +81,31 @@ def test_what_is_no_reference_is_refused_with_a_mend(
 
 def test_a_comparison_is_that_of_the_printed_age_and_empty_outside_the_table(ours: Path) -> None:
     table = find_reference(str(ours))
-    found = compare(Sex.FEMALE, 126.04, 120.04, table)
-    assert found == Growth("Łódź 2026", "Our hospital, n = 1,200", 120.0, 110.04, 10.0, 1.6)
-    outside = compare(Sex.FEMALE, 126.04, 200.0, table)
+    found = score(Sex.FEMALE, 126.04, 120.04, table)
+    assert found == Score("Łódź 2026", "Our hospital, n = 1,200", 120.0, 110.04, 10.0, 1.6)
+    outside = score(Sex.FEMALE, 126.04, 200.0, table)
     assert (outside.mean, outside.sd, outside.z) == (None, None, None)
     assert "of 60 to 180 months - got 200" in outside.note
 
 
 def test_both_sexes_are_compared_and_a_refusal_is_not(ours: Path) -> None:
     table, boy = find_reference(str(ours)), assessment(Sex.MALE, 126.04)
-    both = compared(BothSexes(girl(), boy), 120.0, table)
-    assert isinstance(both, BothSexes)
+    both = judge(BothSexes(girl(), boy), Facts(120.0, reference=table))
     assert [each.growth.z for each in (both.female, both.male) if each.growth] == [1.6, 0.6]
     refused = replace(girl(), months=None, regions=(), interval=None, refused=forms_refusal())
-    assert compared(refused, 120.0, table) == refused
-    assert compared(girl(), None, table) == girl()
+    assert judge(refused, Facts(120.0, reference=table)) == refused
+    assert judge(girl(), Facts(reference=table)) == girl()
 
 
 def forms_refusal() -> Any:
-    from carpal.trust.reasons import refuse
+    from carpal.quality.thresholds import refuse
 
     return refuse("not-a-hand", "a.png", "0.1")
 
 
 def test_json_has_the_block_and_null_where_no_age_is_known(ours: Path) -> None:
-    assert as_json.entry(girl())["growth"] is None
-    block = as_json.entry(one(ours))["growth"]
+    assert results.entry(girl())["growth"] is None
+    block = results.entry(one(ours))["growth"]
     assert block == {
         "reference": "Łódź 2026",
         "citation": "Our hospital, n = 1,200",
@@ -120,18 +116,15 @@ def test_json_has_the_block_and_null_where_no_age_is_known(ours: Path) -> None:
         "maturity": "normal",
         "note": None,
     }
-    late = compared(girl(140.0), 300.0, find_reference(str(ours)))
-    assert isinstance(late, Assessment)
-    block = as_json.entry(late)["growth"]
+    late = judge(girl(140.0), Facts(200.0, reference=find_reference(str(ours))))
+    block = results.entry(late)["growth"]
     assert (block["z_score"], block["maturity"]) == (None, None)
-    assert "got 300" in block["note"]
-    assert "z-score" not in text.line(late)
+    assert "got 200" in block["note"]
+    assert "z-score" not in text.one_line(late)
 
 
 def one(ours: Path) -> Assessment:
-    found = compared(girl(), 120.0, find_reference(str(ours)))
-    assert isinstance(found, Assessment)
-    return found
+    return judge(girl(), Facts(120.0, reference=find_reference(str(ours))))
 
 
 FILE = child_file()
@@ -141,7 +134,7 @@ FILE = child_file()
 @pytest.mark.parametrize("kind", ["sr", "fhir", "hl7", "gsps", "capture", "pdf"])
 def test_every_form_names_the_second_reference_and_not_the_first(kind: str, ours: Path) -> None:
     pytest.importorskip("highdicom")
-    source, table = read_source(FILE), find_reference(str(ours))
+    source, table = header_of(FILE), find_reference(str(ours))
     hands = [cut_out(read_radiograph(FILE), one(ours))]
     content = forms.make_all([kind], [one(ours)], source, hands, None, table)[kind].content
     if kind == "pdf":
@@ -154,21 +147,21 @@ def test_every_form_names_the_second_reference_and_not_the_first(kind: str, ours
 
 
 def test_another_reference_makes_another_object_and_the_default_the_same_as_ever(ours: Path) -> None:
-    source = read_source(FILE)
-    usual = compared(girl(), source.exam.age_months, reference())
+    source = header_of(FILE)
+    usual = judge(girl(), Facts(source.exam.age_months))
 
     def uid(result: Any) -> str | None:
         return forms.make(["sr"], together([result], source), source)["sr"].sop_instance_uid
 
     pytest.importorskip("highdicom")
-    assert uid(usual) == uid(girl()), "what nobody compared is compared by the file"
+    assert uid(usual) == uid(girl()), "what nobody judged is compared by the file"
     assert uid(one(ours)) != uid(usual)
     assert together([usual], source) == together([girl()], source)
     assert uid(BothSexes(one(ours), assessment(Sex.MALE))) != uid(BothSexes(girl(), assessment(Sex.MALE)))
 
 
 def test_the_line_and_the_picture_name_it(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "z-score +1.60 (Łódź 2026), female, 17 regions" in text.line(one(ours))
+    assert "z-score +1.60 (Łódź 2026), female, 17 regions" in text.one_line(one(ours))
     assert overlay._title(one(ours))[1][-1] == "z-score +1.60 (Łódź 2026)"
     both = BothSexes(one(ours), replace(one(ours), sex=Sex.MALE))
     assert "z-score +1.60 (Łódź 2026) as male" in overlay._title(both)[1]

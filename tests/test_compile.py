@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from carpal.baselines.protocol import SystemConfig
-from carpal.baselines.registry import build
 from carpal.errors import ConfigError
-from carpal.model.alanet import ALANet, ModelConfig
-from carpal.training.config import Optim, Run, override
-from carpal.training.systems import compile_trunk
+from carpal.lab.baselines.protocol import SystemConfig
+from carpal.lab.baselines.registry import build
+from carpal.lab.model.alanet import ALANet, ModelConfig
+from carpal.lab.training.config import Optim, Run, override
+from carpal.lab.training.systems import compile_trunk
 
 TINY = ModelConfig(width=8, long_side=96, box_size=16, roi_features=16)
 

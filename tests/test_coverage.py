@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.errors import DataError
-from carpal.trust import coverage
-from carpal.trust.coverage import crossfit, strata, wilson
-from carpal.trust.intervals import Readings, fit
+from carpal.lab.evaluation import coverage
+from carpal.lab.evaluation.coverage import crossfit, strata, wilson
+from carpal.quality.intervals import Readings, fit
 
 
 def readings(n: int = 300, seed: int = 3) -> Readings:

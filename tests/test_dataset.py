@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carpal.anatomy import REGIONS
-from carpal.data.dataset import Mixture, collate
-from carpal.data.store import Manifest, Row, Store
 from carpal.errors import DataError
+from carpal.lab.data.dataset import Mixture, collate
+from carpal.lab.data.store import Manifest, Row, Store
 
 MANIFEST = Manifest(1, "0", 8, {}, {}, "", {})
 SIZES = [(8, 6), (5, 8), (8, 8)]
@@ -85,31 +85,6 @@ def test_stores_are_shuffled_into_each_other() -> None:
     from_first = [number < 100 for number in seen(mixture, 0, 100)]
     changes = sum(a != b for a, b in pairwise(from_first))
     assert changes > 20
-
-
-def test_pairs_are_one_hand_twice_from_two_stores_where_two_have_it() -> None:
-    pictures, thumbnails = store([1, 2, 3, 4]), store([3, 4, 5], kind="thumb")
-    mixture = Mixture((pictures, thumbnails), (1.0, 1.0), seed=0, pairs=True)
-    hands = seen(mixture, 0, 2 * len(mixture))
-    assert hands[0::2] == hands[1::2]
-    assert Counter(hands[0::2]) == {1: 1, 2: 1, 3: 2, 4: 2, 5: 1}
-    for place in range(len(mixture)):
-        (one, _), (other, _) = mixture._pick(2 * place), mixture._pick(2 * place + 1)
-        assert (one != other) == (hands[2 * place] in (3, 4))
-    batch = mixture.batch(0, 4)
-    assert len(set(batch.seeds)) == 4, "each picture is changed in a way of its own"
-
-
-def test_rare_ages_come_as_often_as_others_where_all_years_are_to_be_even() -> None:
-    """Ages 1-11 are of one year, 12 of the next, and one hand has none."""
-    hands = store([*range(1, 13), 20], ageless=(20,))
-    shown = {even: Counter(seen(Mixture((hands,), (300.0,), seed=0, even=even), 0, 3900)) for even in (0.0, 0.5, 1.0)}
-    assert set(shown[0.0].values()) == {300}
-    assert shown[1.0][12] == pytest.approx(1300, abs=100)
-    assert shown[1.0][20] == pytest.approx(1300, abs=100)
-    assert sum(shown[1.0].values()) == 3900
-    half = 11**0.5 + 2
-    assert shown[0.5][12] == pytest.approx(3900 / half, abs=100)
 
 
 def test_the_holdout_appears_in_no_store_as_image_or_thumbnail() -> None:

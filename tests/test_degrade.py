@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from carpal.training import degrade
+from carpal.lab.training import augment
 
 HEIGHT, WIDTH = 48, 40
 
@@ -28,7 +28,7 @@ def pictures(count: int = 3) -> Tensor:
 @pytest.mark.parametrize("factor", [1.5, 2.0, 3.0])
 def test_coarse_pictures_are_lines_between_every_other_pixel(factor: float) -> None:
     image = pictures(1)
-    got = degrade.coarsen(image, torch.tensor([factor]))[0, 0]
+    got = augment.coarsen(image, torch.tensor([factor]))[0, 0]
     grey = image[0, 0].tolist()
 
     def value(row: float, column: float) -> float:
@@ -43,7 +43,7 @@ def test_coarse_pictures_are_lines_between_every_other_pixel(factor: float) -> N
 
 def test_a_blur_is_the_gaussian_of_its_definition() -> None:
     image, sigma = pictures(2), torch.tensor([0.6, 1.0])
-    got = degrade.blur(image, sigma, 1.0)
+    got = augment.blur(image, sigma, 1.0)
     for i in range(2):
         weights = np.exp(-0.5 * (np.arange(-3, 4) / float(sigma[i])) ** 2)
         weights /= weights.sum()
@@ -61,7 +61,7 @@ def test_compression_leaves_what_pillow_leaves(quality: int) -> None:
     file = io.BytesIO()
     Image.fromarray(image[0, 0].numpy().astype(np.uint8)).save(file, "JPEG", quality=quality)
     wanted = np.asarray(Image.open(file), np.float32)
-    got = degrade.compress(image, torch.tensor([float(quality)]))[0, 0].numpy()
+    got = augment.compress(image, torch.tensor([float(quality)]))[0, 0].numpy()
     taken = np.abs(wanted - image[0, 0].numpy()).mean()
     assert taken > 0.4
     assert np.abs(got - wanted).mean() < 0.25 * taken, "there, cosines are whole numbers before they are rounded"
@@ -69,19 +69,19 @@ def test_compression_leaves_what_pillow_leaves(quality: int) -> None:
 
 def test_nothing_is_taken_where_none_is_asked() -> None:
     image, ones = pictures(), torch.ones(3)
-    torch.testing.assert_close(degrade.coarsen(image, ones), image)
-    torch.testing.assert_close(degrade.blur(image, 0 * ones, 1.0), image)
-    assert torch.equal(degrade.compress(image, 100 * ones), image)
-    assert torch.equal(degrade.add_noise(image, 0 * ones, ones / 2), image)
+    torch.testing.assert_close(augment.coarsen(image, ones), image)
+    torch.testing.assert_close(augment.blur(image, 0 * ones, 1.0), image)
+    assert torch.equal(augment.compress(image, 100 * ones), image)
+    assert torch.equal(augment.add_noise(image, 0 * ones, ones / 2), image)
 
 
 def test_each_picture_of_a_batch_has_a_strength_of_its_own() -> None:
     image = pictures()[:1].expand(3, -1, -1, -1)
     strengths = {
-        "coarsen": lambda image, s: degrade.coarsen(image, 1 + 2 * s),
-        "blur": lambda image, s: degrade.blur(image, s, 1.0),
-        "compress": lambda image, s: degrade.compress(image, 100 - 80 * s),
-        "add_noise": lambda image, s: degrade.add_noise(image, 5 * s, 0 * s),
+        "coarsen": lambda image, s: augment.coarsen(image, 1 + 2 * s),
+        "blur": lambda image, s: augment.blur(image, s, 1.0),
+        "compress": lambda image, s: augment.compress(image, 100 - 80 * s),
+        "add_noise": lambda image, s: augment.add_noise(image, 5 * s, 0 * s),
     }
     for name, change in strengths.items():
         changed = (change(image, torch.tensor([0.0, 0.4, 1.0])) - image).abs().mean((1, 2, 3)).tolist()
@@ -91,7 +91,7 @@ def test_each_picture_of_a_batch_has_a_strength_of_its_own() -> None:
 
 def test_noise_is_gaussian_and_differs_from_place_to_place() -> None:
     image = torch.full((2, 1, 200, 160), 128.0)
-    first, second = degrade.add_noise(image, torch.tensor([4.0, 4.0]), torch.tensor([0.1, 0.7]))[:, 0] - 128
+    first, second = augment.add_noise(image, torch.tensor([4.0, 4.0]), torch.tensor([0.1, 0.7]))[:, 0] - 128
     assert float(first.std()) == pytest.approx(4, rel=0.02)
     assert abs(float(first.mean())) < 0.1
     assert abs(float(torch.corrcoef(torch.stack([first.flatten(), second.flatten()]))[0, 1])) < 0.03

@@ -14,7 +14,7 @@ from carpal.errors import UnreadableImage, UnsuitableImage
 from carpal.imaging.deidentify import deidentify
 from carpal.imaging.read import read_radiograph
 from carpal.types import Sex
-from dicom_kit import CHILD, child_file, encode, errors_of, pydicom, ramp, study
+from dicom_kit import CHILD, child_file, compress, encode, errors_of, pydicom, ramp, study
 
 pytest.importorskip("dicomanonymizer")
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
@@ -111,7 +111,7 @@ def test_uids_and_pseudonym_are_consistent_and_follow_the_key() -> None:
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80"])
 def test_compressed_pixels_stay_compressed(syntax: str) -> None:
     dataset = study(**CHILD)
-    dataset.compress(syntax, generate_instance_uid=False)
+    compress(dataset, syntax)
     written = deidentify(encode(dataset), "hand.dcm", KEY).content
     assert read(written).file_meta.TransferSyntaxUID == syntax
     np.testing.assert_array_equal(read_radiograph(written).pixels_HW, ramp())

@@ -14,7 +14,7 @@ import node_kit as kit
 import tools
 from bench_kit import bench_script
 from carpal.cli.parser import build_parser
-from carpal.service.config import load
+from carpal.node.config import load
 
 _quiet = node_fixtures.log
 ROOT = Path(__file__).parents[1]

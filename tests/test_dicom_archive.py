@@ -11,6 +11,8 @@ from pydicom import dcmread
 import tools
 from carpal.cli import main
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("reportlab")
 EXAMPLE = Path(__file__).parents[1] / "examples" / "6456.jpg"

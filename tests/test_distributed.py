@@ -15,18 +15,20 @@ import torch
 from safetensors.torch import load_file
 from serving import free_port
 
-from carpal.data.sources import prepare_from
-from carpal.data.synthetic import write_dataset
-from carpal.model.alanet import ModelConfig
-from carpal.training import distributed, log, loop
-from carpal.training.config import Augment, Data, Optim, Run, Schedule, as_dict
-from carpal.training.distributed import World
+from carpal.lab.data.sources import prepare_from
+from carpal.lab.data.synthetic import write_dataset
+from carpal.lab.model.alanet import ModelConfig
+from carpal.lab.training import distributed, log, loop
+from carpal.lab.training.config import Augment, Data, Optim, Run, Schedule, as_dict
+from carpal.lab.training.distributed import World
+
+pytestmark = pytest.mark.slow
 
 WORKER = """
 import contextlib, json, sys
 from pathlib import Path
 import torch
-from carpal.training import config, distributed, log, loop
+from carpal.lab.training import config, distributed, log, loop
 
 distributed.autocast = lambda world: contextlib.nullcontext()
 log._tensorboard = lambda folder, resume_step: None

@@ -136,7 +136,7 @@ def test_every_command_is_documented() -> None:
 
 
 def recipes() -> list[str]:
-    """Names of the public functions of training/recipes.py that take nothing and return a Run."""
+    """Names of the public functions of lab/training/recipes.py that take nothing and return a Run."""
     functions = [node for node in ast.parse(read(RECIPES)).body if isinstance(node, ast.FunctionDef)]
     makers = [f for f in functions if f.returns and ast.unparse(f.returns) == "Run" and not f.args.args]
     return [f.name for f in makers if not f.name.startswith("_")]
@@ -149,7 +149,7 @@ def test_every_recipe_is_documented() -> None:
 
 
 def tree_names() -> set[str]:
-    """Python files that the tree of docs/architecture.md lists, by folder and name: "model/rpn.py"."""
+    """Python files that the tree of docs/architecture.md lists, by folder and name: "lab/model/rpn.py"."""
     tree = re.search(r"^```text\nsrc/carpal/\n(.*?)^```", read(DOCS / "architecture.md"), re.MULTILINE | re.DOTALL)
     assert tree, "docs/architecture.md has no tree that starts with src/carpal/"
     folder, names = "", set()
@@ -172,3 +172,25 @@ def test_constraints_are_names_and_versions() -> None:
     lines = [line for line in read(ROOT / "constraints.txt").splitlines() if not line.startswith("#")]
     assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.]*", line)] == []
     assert "torch==2.13.0" in lines
+
+
+AMERICAN = re.compile(
+    r"\b(\w*(?:colors?|grays?|centers?|behavior|neighbor|labeled|judgment|defense|modeling)"
+    r"|(?:analy|normal|optim|quant|recogn|organ|summar|serial|initial|minim|maxim|general)(?:y?i?z)\w*)\b",
+    re.IGNORECASE,
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_spelling_is_british(page: Path) -> None:
+    """In prose; names of commands, of other people's code and of files stand between backticks."""
+    prose = re.sub(r"`[^`]*`|\]\([^)]*\)", "", FENCE.sub("", read(page)))
+    assert [found[0] for found in AMERICAN.finditer(prose)] == []
+
+
+def test_american_spelling_is_found() -> None:
+    words = "color gray centers behavior normalized optimizer analyze quantization"
+    assert len(AMERICAN.findall(words)) == len(words.split())
+    assert not AMERICAN.findall(
+        "colour grey centre behaviour normalised optimiser analyse size Grayscale organ general"
+    )

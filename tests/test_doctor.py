@@ -12,10 +12,12 @@ import node_fixtures
 import node_kit as kit
 from carpal.cli import main
 from carpal.inference import engine
-from carpal.service import doctor
-from carpal.service.config import Folder, NodeConfig, load
-from carpal.service.folder import Watcher, instance_of
-from carpal.service.jobs import Jobs, State
+from carpal.node import doctor
+from carpal.node.config import Folder, NodeConfig, load
+from carpal.node.folder import Watcher, instance_of
+from carpal.queue.jobs import Jobs, State
+
+pytestmark = pytest.mark.slow
 
 pacs = node_fixtures.pacs
 

@@ -13,9 +13,9 @@ import pytest
 
 from carpal.errors import BackendError, ConfigError, WeightsError
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.inference import info as info_module
+from carpal.inference import weights as info_module
 from carpal.inference.engine import Reading, need_finite, open_engine
-from carpal.inference.info import read_info, released_names, resolve, sha256_of
+from carpal.inference.weights import read_info, released_names, resolve, sha256_of
 from carpal.types import Radiograph
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from carpal.anatomy import REGIONS
 from carpal.errors import BackendError, ConfigError, DataError
-from carpal.evaluation import age, labels, run
 from carpal.inference.engine import Reading
+from carpal.lab.evaluation import age, labels, run
 from carpal.types import RANKS, ModelId
 
 WIDTH, HEIGHT = 96, 128

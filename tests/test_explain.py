@@ -16,7 +16,7 @@ from carpal.cli import main
 from carpal.inference.align import Pose, Similarity
 from carpal.inference.assess import examine
 from carpal.inference.explain import explain, mask
-from carpal.report import age_map
+from carpal.report import overlay
 from carpal.types import Explanation, Radiograph, Sex
 
 BOX_4 = np.array([40, 30, 56, 46], np.float32)
@@ -92,27 +92,27 @@ def test_the_command_writes_picture_and_values(
     fake.run = lambda image_HW, male, boxes_R4=None: answer(image_HW, male)
     monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_: fake)
     assert main(["explain", str(hand_png), "--sex", "female", "--out", str(tmp_path / "out")]) == 0
-    entry = json.loads((tmp_path / "out" / age_map.VALUES).read_text())
+    entry = json.loads((tmp_path / "out" / overlay.VALUES).read_text())
     assert list(entry["effects"]) == list(REGIONS)
     assert entry["months"] == 120
-    with Image.open(tmp_path / "out" / age_map.PICTURE) as picture:
-        assert picture.height == age_map.LONG_SIDE + age_map.STRIP
+    with Image.open(tmp_path / "out" / overlay.PICTURE) as picture:
+        assert picture.height == overlay.MAP_LONG_SIDE + overlay.MAP_STRIP
     assert capsys.readouterr().out.count("adds to the result") == 17
 
 
 def test_a_refusal_is_drawn_without_an_age(radiograph: Radiograph, looking: Any) -> None:
-    from carpal.trust.reasons import refuse
+    from carpal.quality.thresholds import refuse
     from carpal.types import Assessment
 
     refused = Assessment("a.png", Sex.MALE, None, (), looking.model, refused=refuse("not-a-hand", "a.png", "0.1"))
     explanation = Explanation(refused, ())
-    assert age_map.draw(radiograph, explanation).width >= 1000
-    assert age_map.values(explanation)["effects"] == {}
+    assert overlay.draw_age_map(radiograph, explanation).width >= 1000
+    assert overlay.values(explanation)["effects"] == {}
     with pytest.raises(ValueError, match="an effect for each region"):
         Explanation(refused, (1.0,))
 
 
 def test_colours_run_from_blue_to_orange() -> None:
-    assert age_map.colour(-100) == age_map.YOUNGER
-    assert age_map.colour(100) == age_map.OLDER
-    assert age_map.colour(0) == age_map.SAME
+    assert overlay.colour(-100) == overlay.YOUNGER
+    assert overlay.colour(100) == overlay.OLDER
+    assert overlay.colour(0) == overlay.SAME

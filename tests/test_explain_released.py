@@ -9,12 +9,13 @@ import pytest
 
 from carpal.imaging.read import read_radiograph
 from carpal.inference.assess import assess
+from carpal.inference.engine import Engine, open_engine
 from carpal.inference.explain import explain, mask
 from carpal.types import Assessment, Radiograph, Region, Sex
 
 pytest.importorskip("onnxruntime")
 
-from carpal.inference.engine import Engine, open_engine
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -11,20 +11,22 @@ import numpy as np
 import pytest
 
 from carpal.errors import ConfigError, WeightsError
-from carpal.inference.info import read_info
+from carpal.inference.weights import read_info
+
+pytestmark = pytest.mark.slow
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
-from carpal.inference import export as module  # noqa: E402 (needs torch)
-from carpal.inference import parity  # noqa: E402
-from carpal.inference.eager import Deployed  # noqa: E402
-from carpal.inference.export import NAMED, export, find_weights, halve  # noqa: E402
-from carpal.inference.parity import ASPECTS, compare, phantom  # noqa: E402
-from carpal.model import boxes  # noqa: E402
-from carpal.model.mean_hand import MEAN_HAND  # noqa: E402
-from carpal.model.rpn import RpnOutput  # noqa: E402
+from carpal.anatomy import MEAN_HAND  # noqa: E402
+from carpal.lab.export import export as module  # noqa: E402 (needs torch)
+from carpal.lab.export import parity  # noqa: E402
+from carpal.lab.export.export import NAMED, export, find_weights, halve  # noqa: E402
+from carpal.lab.export.parity import ASPECTS, compare, phantom  # noqa: E402
+from carpal.lab.export.torch_runtime import Deployed  # noqa: E402
+from carpal.lab.model import boxes  # noqa: E402
+from carpal.lab.model.rpn import RpnOutput  # noqa: E402
 
 
 def changed(content: bytes, layer: str, factor: float) -> bytes:

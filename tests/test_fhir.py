@@ -10,15 +10,15 @@ import pytest
 from carpal.anatomy import REGIONS
 from carpal.errors import MissingSex
 from carpal.report import fhir
-from carpal.report.findings import Findings, findings, refused
-from carpal.report.source import Source, read_source
-from dicom_kit import assessment, child_file
+from carpal.report.content import Findings, findings, refused
+from carpal.types import Header
+from dicom_kit import assessment, child_file, header_of
 
 bundles = pytest.importorskip("fhir.resources.R4B.bundle")
 
 
-def parts(**tags: Any) -> tuple[Findings, Source]:
-    source = read_source(child_file(**tags))
+def parts(**tags: Any) -> tuple[Findings, Header]:
+    source = header_of(child_file(**tags))
     return findings(assessment(), source), source
 
 
@@ -90,7 +90,7 @@ def test_an_unusual_maturation_is_coded(birth: str, code: str | None) -> None:
 
 
 def test_a_refusal_says_why_and_has_no_value() -> None:
-    source = read_source(child_file())
+    source = header_of(child_file())
     bundle = fhir.bundle(refused(MissingSex("hand.dcm: no sex"), assessment().model), source)
     bundles.Bundle.model_validate(bundle)
     (age,) = resources(bundle, "Observation")

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from carpal.anatomy import REGIONS
-from carpal.data.synthetic import draw_hand
 from carpal.errors import ConfigError
-from carpal.evaluation import figure_drawings, figures
+from carpal.lab.data.synthetic import draw_hand
+from carpal.lab.evaluation import figures
+from carpal.lab.evaluation import figures as figure_drawings
 from carpal.types import Sex
 
 

@@ -15,48 +15,46 @@ from PIL import Image
 
 from carpal.checkout import commit
 from carpal.cli import main
-from carpal.evaluation import run
-from carpal.inference.info import sha256_of
-from carpal.trust import fit, negatives
-from carpal.trust.limits import Limits
-from carpal.trust.picture import measure
-from carpal.trust.refusal import Found
+from carpal.inference.weights import sha256_of
+from carpal.lab.evaluation import negatives, run, threshold_fit
+from carpal.quality.ood import measure
+from carpal.quality.thresholds import Found, Limits
 from carpal.types import Radiograph
 
 
-def seen(kind: str, seed: int, surety: float) -> fit.Seen:
+def seen(kind: str, seed: int, surety: float) -> threshold_fit.Seen:
     """A case with the looks of drawn blobs and a reading as sure as told."""
     rng = np.random.default_rng(seed)
     looks = replace(measure(negatives.draw("blobs", 3)), levels=200.0, air=float(rng.uniform(0.5, 0.9)))
     found = Found(surety, *rng.uniform([0.5, 1.0, -1.0, 2.0], [1.5, 1.3, -0.3, 30.0]), scores_R=(surety,) * 17)
-    return fit.Seen(kind, str(seed), False, looks, found)
+    return threshold_fit.Seen(kind, str(seed), False, looks, found)
 
 
 @pytest.fixture(scope="module")
-def cases() -> list[fit.Seen]:
+def cases() -> list[threshold_fit.Seen]:
     hands = [seen("rsna", seed, 0.3 + 0.005 * seed) for seed in range(60)]
     return [*hands, *(seen("text", seed, 0.001 * seed) for seed in range(60, 90))]
 
 
-def test_fitted_limits_part_hands_from_others(cases: list[fit.Seen]) -> None:
-    limits = fit.fit_limits(cases)
+def test_fitted_limits_part_hands_from_others(cases: list[threshold_fit.Seen]) -> None:
+    limits = threshold_fit.fit_limits(cases)
     assert 0.089 < limits.surety < 0.3
     assert limits.levels == 100
     assert (limits.hidden, limits.found) == (1, 0.3)
-    counted = fit.table(cases, limits)
+    counted = threshold_fit.table(cases, limits)
     assert counted["rsna"] == {"n": 60, "read_by_network": 60, "refused": 0, "codes": {}}
     assert counted["text"] == {"n": 30, "read_by_network": 30, "refused": 30, "codes": {"not-a-hand": 30}}
     assert Limits.from_sidecar(json.loads(json.dumps(limits.as_dict())), "a.json") == limits
 
 
-def test_so_much_counts_as_seen_that_one_hand_in_200_lacks_two_regions(cases: list[fit.Seen]) -> None:
+def test_so_much_counts_as_seen_that_one_hand_in_200_lacks_two_regions(cases: list[threshold_fit.Seen]) -> None:
     """Every fourth hand lacks one region, which costs it nothing."""
     hands = []
     for seed in range(400):
         unsure = [0.3 + 0.001 * seed, 0.2 if seed % 4 == 0 else 0.9]
         found = replace(cases[0].found, surety=0.8, scores_R=(*unsure, *(0.95,) * 15))
         hands.append(cases[seed % 60]._replace(found=found))
-    limits = fit.fit_limits(hands + cases[60:])
+    limits = threshold_fit.fit_limits(hands + cases[60:])
     hidden_N = np.array([hand.found.hidden(limits.found) for hand in hands if hand.found])
     assert (hidden_N > limits.hidden).sum() in (1, 2)
     assert (hidden_N == 1).sum() > 50
@@ -64,83 +62,83 @@ def test_so_much_counts_as_seen_that_one_hand_in_200_lacks_two_regions(cases: li
 
 def test_where_the_scores_overlap_few_hands_are_given_up() -> None:
     hands, strange = np.linspace(0, 1, 1001), np.linspace(0, 0.5, 101)
-    assert fit.between(list(hands), list(strange)) == pytest.approx(0.002, abs=1e-4)
-    assert fit.between([0.4] * 100, [0.1] * 100) == pytest.approx(0.2)
+    assert threshold_fit.between(list(hands), list(strange)) == pytest.approx(0.002, abs=1e-4)
+    assert threshold_fit.between([0.4] * 100, [0.1] * 100) == pytest.approx(0.2)
 
 
-def test_a_coloured_picture_is_refused_whatever_was_found(cases: list[fit.Seen]) -> None:
-    limits = fit.fit_limits(cases)
-    assert fit.judge(cases[0], limits) == ""
-    assert fit.judge(cases[0]._replace(coloured=True), limits) == "not-a-radiograph"
+def test_a_coloured_picture_is_refused_whatever_was_found(cases: list[threshold_fit.Seen]) -> None:
+    limits = threshold_fit.fit_limits(cases)
+    assert threshold_fit.judge(cases[0], limits) == ""
+    assert threshold_fit.judge(cases[0]._replace(coloured=True), limits) == "not-a-radiograph"
 
 
 def test_a_hand_taken_for_two_counts_as_refused(
-    cases: list[fit.Seen], drawn_hand: Radiograph, fake_engine: Callable[..., Any]
+    cases: list[threshold_fit.Seen], drawn_hand: Radiograph, fake_engine: Callable[..., Any]
 ) -> None:
     """After the checks of the picture and before those of the reading, as in `assess`; other pictures are not asked."""
-    limits = fit.fit_limits(cases)
+    limits = threshold_fit.fit_limits(cases)
     hand = cases[0]._replace(two_hands=True)
-    assert fit.judge(hand, limits) == "two-hands"
-    assert fit.judge(hand._replace(coloured=True), limits) == "not-a-radiograph"
+    assert threshold_fit.judge(hand, limits) == "two-hands"
+    assert threshold_fit.judge(hand._replace(coloured=True), limits) == "not-a-radiograph"
     unread = hand._replace(found=None)
-    counted = fit.table([hand, unread, unread._replace(two_hands=False)], limits)
+    counted = threshold_fit.table([hand, unread, unread._replace(two_hands=False)], limits)
     assert counted == {"rsna": {"n": 3, "read_by_network": 1, "refused": 2, "codes": {"two-hands": 2}}}
     pair = Radiograph(np.hstack([drawn_hand.pixels_HW, drawn_hand.pixels_HW[:, ::-1]]), "pair")
     for engine in (None, fake_engine()):
-        assert fit.look(fit.Case("rsna", "1", pair), engine).two_hands is True
-        assert fit.look(fit.Case("rsna", "1", drawn_hand), engine).two_hands is False
-        assert fit.look(fit.Case("drawn text", "1", pair), engine).two_hands is False
+        assert threshold_fit.look(threshold_fit.Case("rsna", "1", pair), engine).two_hands is True
+        assert threshold_fit.look(threshold_fit.Case("rsna", "1", drawn_hand), engine).two_hands is False
+        assert threshold_fit.look(threshold_fit.Case("drawn text", "1", pair), engine).two_hands is False
 
 
 def test_every_hand_is_looked_at_once_and_so_many_by_the_network(
-    tmp_path: Path, cases: list[fit.Seen], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, cases: list[threshold_fit.Seen], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "external" / "brazil"
     folder.mkdir(parents=True)
     for name in range(5):
         Image.fromarray(np.tile(np.arange(40, dtype=np.uint8), (40, 1)) * (name + 1)).save(folder / f"{name}.jpg")
-    monkeypatch.setattr(fit.shared, "images", lambda _: [])
-    few, others = ([case.name for case in fit.brazilians(tmp_path, *span)] for span in ((2,), (None, 2)))
+    monkeypatch.setattr(threshold_fit.shared, "images", lambda _: [])
+    few, others = ([case.name for case in threshold_fit.brazilians(tmp_path, *span)] for span in ((2,), (None, 2)))
     assert (len(few), sorted(few + others)) == (2, [f"{name}.jpg" for name in range(5)])
     asked: list[tuple[str, bool]] = []
-    fitted = fit.fit_limits(cases)
+    fitted = threshold_fit.fit_limits(cases)
 
-    def look(case: fit.Case, engine: object = None) -> fit.Seen:
+    def look(case: threshold_fit.Case, engine: object = None) -> threshold_fit.Seen:
         asked.append((case.name, engine is not None))
         return cases[0]._replace(kind=case.kind, name=case.name)
 
-    monkeypatch.setattr(fit, "look", look)
-    monkeypatch.setattr(fit, "AT_ONCE", 2)
-    assert [one.name for one in fit.look_at(fit.brazilians(tmp_path))] == few + others  # in order
+    monkeypatch.setattr(threshold_fit, "look", look)
+    monkeypatch.setattr(threshold_fit, "AT_ONCE", 2)
+    assert [one.name for one in threshold_fit.look_at(threshold_fit.brazilians(tmp_path))] == few + others  # in order
     asked.clear()
-    monkeypatch.setattr(fit, "others", lambda *_: iter(()))
-    monkeypatch.setattr(fit, "open_engine", lambda *_, **__: object())
-    monkeypatch.setattr(fit, "fit_limits", lambda _: fitted)
-    fit.fit(tmp_path, limit=2)
+    monkeypatch.setattr(threshold_fit, "others", lambda *_: iter(()))
+    monkeypatch.setattr(threshold_fit, "open_engine", lambda *_, **__: object())
+    monkeypatch.setattr(threshold_fit, "fit_limits", lambda _: fitted)
+    threshold_fit.fit(tmp_path, limit=2)
     assert sorted(asked) == sorted([*((name, True) for name in few), *((name, False) for name in others)])
 
 
-def test_hands_and_others_are_both_needed(cases: list[fit.Seen]) -> None:
+def test_hands_and_others_are_both_needed(cases: list[threshold_fit.Seen]) -> None:
     with pytest.raises(AssertionError, match="no hand are needed"):
-        fit.fit_limits(cases[:60])
+        threshold_fit.fit_limits(cases[:60])
 
 
 def test_looking_measures_the_picture_and_the_reading(
     drawn_hand: Radiograph, fake_engine: Callable[..., Any], tmp_path: Path
 ) -> None:
-    case = fit.Case("rsna", "1", drawn_hand)
-    assert fit.look(case).found is None
-    found = fit.look(case, fake_engine()).found
+    case = threshold_fit.Case("rsna", "1", drawn_hand)
+    assert threshold_fit.look(case).found is None
+    found = threshold_fit.look(case, fake_engine()).found
     assert found is not None
     assert found.surety == pytest.approx(0.9)
     Image.fromarray(drawn_hand.pixels_HW).save(tmp_path / "a.png")
     (tmp_path / "b.txt").write_text("no picture")
-    assert [one.name for one in fit.pictures(tmp_path)] == ["a.png"]
+    assert [one.name for one in threshold_fit.pictures(tmp_path)] == ["a.png"]
 
 
 @pytest.mark.parametrize("kind", negatives.CUTS)
 def test_cuts_are_parts_of_the_hand(kind: str) -> None:
-    from carpal.model.mean_hand import MEAN_HAND
+    from carpal.anatomy import MEAN_HAND
 
     points_R3 = np.column_stack([np.array(MEAN_HAND) * 80 + [200, 220], np.ones(17)])
     hand_HW = np.arange(400 * 400, dtype=np.float32).reshape(400, 400)
@@ -154,7 +152,7 @@ def test_cuts_are_parts_of_the_hand(kind: str) -> None:
 
 
 def test_refused_images_are_counted_and_in_no_figure(
-    tmp_path: Path, drawn_hand: Radiograph, fake_engine: Callable[..., Any], cases: list[fit.Seen]
+    tmp_path: Path, drawn_hand: Radiograph, fake_engine: Callable[..., Any], cases: list[threshold_fit.Seen]
 ) -> None:
     pytest.importorskip("matplotlib")
     for name in ("1", "2"):
@@ -163,7 +161,7 @@ def test_refused_images_are_counted_and_in_no_figure(
     (tmp_path / "labels.csv").write_text("id,boneage,male\n1,118,1\n2,118,0\n3,100,1\n")
     engine = fake_engine()
     engine.refusal = replace(
-        fit.fit_limits(cases), oddness=1e6, misfit=1e6, stretch=1e6, outside=1e6, disagreement=1e6, levels=1
+        threshold_fit.fit_limits(cases), oddness=1e6, misfit=1e6, stretch=1e6, outside=1e6, disagreement=1e6, levels=1
     )
     report = run.evaluate(tmp_path, tmp_path / "labels.csv", tmp_path / "out", engine=engine)
     assert (report["n"], report["n_refused"], report["mae"]) == (2, 1, 2.0)
@@ -181,16 +179,16 @@ def test_refused_images_are_counted_and_in_no_figure(
 
 
 def test_the_command_prints_the_counts_and_writes_the_limits(
-    tmp_path: Path, cases: list[fit.Seen], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cases: list[threshold_fit.Seen], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = tmp_path / "some.onnx"
     weights.write_bytes(b"weights")
     known = {"name": "some", "version": "1", "sha256": sha256_of(weights), "training": {"data": {"holdout": [3]}}}
     weights.with_suffix(".json").write_text(json.dumps(known))
     for name in ("radiographs", "brazilians", "others", "cuts", "spoils"):
-        monkeypatch.setattr(fit, name, lambda *_, **__: iter(()))
-    monkeypatch.setattr(fit, "open_engine", lambda *_, **__: object())
-    monkeypatch.setattr(fit, "look_at", lambda _, engine=None: cases if engine else [])
+        monkeypatch.setattr(threshold_fit, name, lambda *_, **__: iter(()))
+    monkeypatch.setattr(threshold_fit, "open_engine", lambda *_, **__: object())
+    monkeypatch.setattr(threshold_fit, "look_at", lambda _, engine=None: cases if engine else [])
     words = [
         "limits",
         "--source",
@@ -207,7 +205,7 @@ def test_the_command_prints_the_counts_and_writes_the_limits(
     assert '"fitted_on"' in printed
     assert '"usual"' not in printed
     block = json.loads(weights.with_suffix(".json").read_text())["refusal"]
-    assert Limits.from_sidecar(block, "some") == fit.fit_limits(cases)
+    assert Limits.from_sidecar(block, "some") == threshold_fit.fit_limits(cases)
     assert block["command"] == "carpal limits --source data --weights some.onnx --kept-out none --limit 7 --each 5"
     assert block["commit"] == commit()
     assert block["held_out"] == [3]

@@ -11,11 +11,10 @@ from PIL import Image
 
 from carpal.errors import ConfigError, MissingSex, UnsuitableImage
 from carpal.imaging.read import read_radiograph
-from carpal.report import capture, encapsulated, forms
-from carpal.report.findings import Findings, findings, refused
-from carpal.report.source import Source, read_source
-from carpal.types import Assessment, Sex
-from dicom_kit import CHILD, assessment, child_file, encode, errors_of, pydicom, ramp, run_tool, study
+from carpal.report import dicom_objects, forms
+from carpal.report.content import Findings, findings, refused
+from carpal.types import Assessment, Header, Sex
+from dicom_kit import CHILD, assessment, child_file, encode, errors_of, header_of, pydicom, ramp, run_tool, study
 
 pytest.importorskip("highdicom")
 RF_IMAGE, MULTI_FRAME_CAPTURE = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("12.2", "7.2"))
@@ -49,12 +48,12 @@ RADIOGRAPHS: dict[str, dict[str, Any]] = {
 
 
 def made(data: bytes, kinds: tuple[str, ...] = QUICK, **given: Any) -> dict[str, forms.Form]:
-    source, result = read_source(data), assessment()
+    source, result = header_of(data), assessment()
     radiograph = read_radiograph(data)
     return forms.make(kinds, findings(result, source), source, hands=[(radiograph, result)], **given)
 
 
-def refusals(source: Source) -> dict[str, Findings]:
+def refusals(source: Header) -> dict[str, Findings]:
     model = assessment().model
     refusal = refused(UnsuitableImage("hand.dcm: a foot"), model).refusal
     given = Assessment("hand.dcm", Sex.MALE, None, (), model, refused=refusal)
@@ -71,8 +70,8 @@ def test_every_object_is_valid(name: str, tmp_path: Path) -> None:
         assert errors_of(path) == []
         written = pydicom.dcmread(path)
         assert (written.SOPInstanceUID, written.SOPClassUID) == (form.sop_instance_uid, form.sop_class_uid)
-        assert written.StudyInstanceUID == read_source(data).study_uid
-        assert written.SeriesInstanceUID != read_source(data).series_uid
+        assert written.StudyInstanceUID == header_of(data).study_uid
+        assert written.SeriesInstanceUID != header_of(data).series_uid
 
 
 @pytest.mark.parametrize("name", RADIOGRAPHS)
@@ -97,10 +96,10 @@ def test_dcmtk_reads_state_and_picture(tmp_path: Path) -> None:
 
 
 def test_an_encapsulated_page_is_valid_and_comes_out_again(tmp_path: Path) -> None:
-    source = read_source(child_file())
+    source = header_of(child_file())
     pdf = b"%PDF-1.4\n% a page of odd length\n"
     path = tmp_path / "hand.pdf.dcm"
-    path.write_bytes(encapsulated.write(findings(assessment(), source), source, pdf))
+    path.write_bytes(dicom_objects.write_encapsulated(findings(assessment(), source), source, pdf))
     assert errors_of(path) == []
     run_tool("dcm2pdf", path, tmp_path / "hand.pdf")
     assert (tmp_path / "hand.pdf").read_bytes().rstrip(b"\0") == pdf
@@ -114,9 +113,32 @@ def test_the_page_is_one_of_the_forms() -> None:
     assert written.EncapsulatedDocumentLength == len(written.EncapsulatedDocument.rstrip(b"\0"))
 
 
+def test_the_page_has_every_spelling_of_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pdf = pytest.importorskip("carpal.report.pdf")
+    from carpal.service.patient import patient_of
+
+    seen: list[str] = []
+    monkeypatch.setattr(pdf, "render_hands", lambda _, child: seen.append(child.name) or b"%PDF-")
+    for name in (
+        "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        "Pour^Ali==علی\u200cرضا",  # noqa: RUF001
+        "Doe^Jane",
+        "=".join(("A" * 60, "王" * 60, "び" * 60)),
+    ):
+        data = child_file(PatientName=name, SpecificCharacterSet="ISO_IR 192")
+        made(data, ("pdf",))
+        (tmp_path / "hand.dcm").write_bytes(data)
+        seen.append(patient_of(tmp_path / "hand.dcm")[0])
+    assert seen == [
+        "Yamada Tarou = 山田 太郎 = やまだ たろう", "Yamada, Tarou = 山田, 太郎 = やまだ, たろう",
+        "Pour Ali = علی\u200cرضا", "Pour, Ali = علی\u200cرضا", "Doe Jane", "Doe, Jane",  # noqa: RUF001
+        *2 * (" = ".join(("A" * 60, "王" * 60, "び" * 60)),),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["sex", "foot"])
 def test_a_refusal_is_a_report(name: str, tmp_path: Path) -> None:
-    source = read_source(child_file())
+    source = header_of(child_file())
     found = refusals(source)[name]
     written = forms.make(forms.KINDS, found, source)
     assert set(written) == {"sr", "fhir", "hl7"}
@@ -138,10 +160,11 @@ def test_the_same_radiograph_gives_the_same_bytes() -> None:
 
 
 def test_picture_and_page_in_their_envelopes_are_the_same_each_time() -> None:
-    source = read_source(child_file())
+    source = header_of(child_file())
     found, picture = findings(assessment(), source), Image.fromarray(ramp(255, np.uint8)).convert("RGB")
-    assert capture.write(found, source, picture) == capture.write(found, source, picture)
-    assert encapsulated.write(found, source, b"%PDF-") == encapsulated.write(found, source, b"%PDF-")
+    assert dicom_objects.write_capture(found, source, picture) == dicom_objects.write_capture(found, source, picture)
+    first, second = (dicom_objects.write_encapsulated(found, source, b"%PDF-") for _ in range(2))
+    assert first == second
 
 
 def test_a_coloured_picture_has_no_presentation_state() -> None:
@@ -152,7 +175,7 @@ def test_a_coloured_picture_has_no_presentation_state() -> None:
 
 
 def test_unknown_forms_are_refused_by_name() -> None:
-    source = read_source(child_file())
+    source = header_of(child_file())
     with pytest.raises(ConfigError, match="'fax' is no form"):
         forms.make(("sr", "fax"), findings(assessment(), source), source)
     with pytest.raises(ConfigError, match="pass `hands`"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from carpal.errors import GrowthError
 from carpal.growth.height import GROUPS, Factor, Group, adult_height, factors, group_of, percent
-from carpal.growth.rows import TABLES, read_rows
+from carpal.growth.reference import TABLES, read_rows
 from carpal.types import Interval, Sex
 from growth_kit import COLLECTED as COLLECTED_IN
 from growth_kit import SEX, frozen, is_collected

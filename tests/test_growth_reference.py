@@ -10,8 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.errors import ConfigError, GrowthError
-from carpal.growth.reference import DEFAULT, REFERENCES, Reference, Row, classify, read_reference, reference
-from carpal.growth.rows import TABLES, interpolate, read_rows
+from carpal.growth.reference import (
+    DEFAULT,
+    REFERENCES,
+    TABLES,
+    Reference,
+    Row,
+    classify,
+    interpolate,
+    read_reference,
+    read_rows,
+    reference,
+)
 from carpal.types import Sex
 from growth_kit import COLLECTED as COLLECTED_IN
 from growth_kit import SEX, frozen, is_collected

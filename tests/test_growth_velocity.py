@@ -78,8 +78,8 @@ def test_bad_pairs_are_refused(earlier: Study, later: Study, complaint: str) -> 
 def test_a_report_takes_each_reading_s_own_interval() -> None:
     """Unequal intervals: the error of the change is the root of the sum of both squares, whichever is the wider."""
     from carpal.report.child import Child, Earlier
+    from carpal.report.content import summarise
     from carpal.report.language import words_of
-    from carpal.report.summary import summarise
     from carpal.types import Assessment, ModelId
 
     def seen(before: Interval | None, today: Interval) -> tuple[float, str]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from carpal.errors import UnsuitableImage
-from carpal.imaging.dicom import decode_dicom
-from dicom_kit import HEIGHT, WIDTH, encode, pydicom, ramp, study
+from carpal.imaging.dicom import DicomFile
+from dicom_kit import HEIGHT, WIDTH, compress, encode, pydicom, ramp, study
 
 RLE, JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
 CT_IMAGE, CAPTURE, DX_IMAGE = (f"1.2.840.10008.5.1.4.1.1.{end}" for end in ("2", "7", "1.1"))
@@ -18,12 +18,12 @@ TABLE = pydicom.Dataset()
 
 
 def decode(dataset: Any) -> Any:
-    return decode_dicom(encode(dataset), "hand.dcm")
+    return DicomFile(encode(dataset), "hand.dcm").decode()
 
 
 def compressed(syntax: str = JPEG_2000, **tags: Any) -> Any:
     dataset = study()
-    dataset.compress(syntax, generate_instance_uid=False)
+    compress(dataset, syntax)
     for keyword, value in tags.items():
         setattr(dataset, keyword, value)
     return dataset
@@ -97,7 +97,7 @@ def test_a_mistake_is_repaired_and_told(tags: dict[str, Any], told: str | None) 
 def test_pixels_in_the_wrong_vr_are_pixels() -> None:
     data = encode(study())
     assert data.count(b"\xe0\x7f\x10\x00OW") == 1
-    radiograph = decode_dicom(data.replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00OF"), "hand.dcm")
+    radiograph = DicomFile(data.replace(b"\xe0\x7f\x10\x00OW", b"\xe0\x7f\x10\x00OF"), "hand.dcm").decode()
     np.testing.assert_array_equal(radiograph.pixels_HW, ramp())
 
 
@@ -125,7 +125,7 @@ def test_numbers_in_the_wrong_vr_are_numbers(keyword: str, text: str) -> None:
     ],
 )
 def test_compressed_pixels_know_better_than_the_header(build: Callable[[], bytes], told: str) -> None:
-    radiograph = decode_dicom(build(), "hand.dcm")
+    radiograph = DicomFile(build(), "hand.dcm").decode()
     np.testing.assert_array_equal(radiograph.pixels_HW, ramp())
     assert told in radiograph.warnings[0]
 

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from carpal.errors import MissingSex
 from carpal.report import hl7
-from carpal.report.findings import Findings, findings, refused
-from carpal.report.source import Source, read_source
-from dicom_kit import assessment, child_file
+from carpal.report.content import Findings, findings, refused
+from carpal.types import Header
+from dicom_kit import assessment, child_file, header_of
 
 parser = pytest.importorskip("hl7apy.parser")
 STRICT = 1
 
 
-def parts(**tags: Any) -> tuple[Findings, Source]:
-    source = read_source(child_file(**tags))
+def parts(**tags: Any) -> tuple[Findings, Header]:
+    source = header_of(child_file(**tags))
     return findings(assessment(), source), source
 
 
@@ -71,7 +71,7 @@ def test_a_resend_has_the_same_control_id() -> None:
 
 
 def test_a_refusal_has_no_value_and_says_why() -> None:
-    source = read_source(child_file())
+    source = header_of(child_file())
     message = parsed(hl7.write(refused(MissingSex("hand.dcm: no sex"), assessment().model), source))
     age = observations(message)[0]
     assert (age.obx_5.value, age.obx_11.value) == ("", "X")
@@ -81,7 +81,7 @@ def test_a_refusal_has_no_value_and_says_why() -> None:
 @settings(deadline=None, max_examples=40)
 @given(st.text(max_size=40))
 def test_no_text_breaks_out_of_its_field(text: str) -> None:
-    source = read_source(child_file())
+    source = header_of(child_file())
     found = refused(MissingSex(f"x{text}"), assessment().model)
     segments = hl7.write(found, source).decode().split("\r")
     assert [segment[:3] for segment in segments] == ["MSH", "PID", "OBR", *["OBX"] * 7, ""]

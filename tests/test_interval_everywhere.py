@@ -12,12 +12,14 @@ import pytest
 from PIL import ImageDraw
 
 from carpal.imaging.read import read_radiograph
-from carpal.inference.hands import cut_out
-from carpal.report import age_map, as_json, codes, forms, overlay, parquet, text
-from carpal.report.findings import together
-from carpal.report.source import read_source
+from carpal.inference.assess import cut_out
+from carpal.report import codes, forms, overlay, text
+from carpal.report import overlay as age_map
+from carpal.report import results as as_json
+from carpal.report import results as parquet
+from carpal.report.content import together
 from carpal.types import Assessment, BothSexes, Explanation, Interval, Result, Sex
-from dicom_kit import assessment, child_file, pydicom
+from dicom_kit import assessment, child_file, header_of, pydicom
 
 pytest.importorskip("highdicom")
 pytest.importorskip("reportlab")
@@ -85,13 +87,13 @@ def of_overlay(results: list[Result], drawn: list[str]) -> str:
 def of_map(results: list[Result], drawn: list[str]) -> str:
     for result in results:
         assert isinstance(result, Assessment)
-        age_map.draw(read_radiograph(FILE), Explanation(result, (0.0,) * 17))
+        age_map.draw_age_map(read_radiograph(FILE), Explanation(result, (0.0,) * 17))
     return "\n".join(drawn)
 
 
 def form(kind: str, results: list[Result]) -> bytes:
     hands = [cut_out(read_radiograph(FILE), result) for result in results]
-    return forms.make_all([kind], results, read_source(FILE), hands)[kind].content
+    return forms.make_all([kind], results, header_of(FILE), hands)[kind].content
 
 
 def of_capture(results: list[Result], drawn: list[str]) -> str:
@@ -120,7 +122,7 @@ def of_pdf(results: list[Result], drawn: list[str]) -> str:
 
 
 def of_summary(results: list[Result], drawn: list[str]) -> str:
-    return together(results, read_source(FILE)).summary
+    return together(results, header_of(FILE)).summary
 
 
 def plain(low: int, high: int) -> list[str]:

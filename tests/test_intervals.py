@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.errors import ConfigError, DataError, WeightsError
-from carpal.trust.intervals import (
+from carpal.quality.intervals import (
     BANDS,
     SMALLEST,
     Calibration,

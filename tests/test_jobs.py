@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from carpal.errors import NodeError, OutOfResources
-from carpal.service.jobs import Job, Jobs, Limits, State
-from carpal.service.outbox import Outbox
+from carpal.queue.jobs import Job, Jobs, Limits, State
+from carpal.queue.outbox import Outbox
 
 KINDS = ("dicom",)
 
@@ -187,7 +187,7 @@ def test_sweep_removes_what_no_row_names(jobs: Jobs) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from carpal.service.jobs import Jobs, Limits
+from carpal.queue.jobs import Jobs, Limits
 with Jobs(Path(sys.argv[1]), Limits(min_free=0)) as jobs:
     for n in range(int(sys.argv[2]), 100_000):
         jobs.put(b"x" * 1000, f"{n}", "dicom", "S")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bench_kit import bench_script
-from carpal.trust.fit import pictures
+from carpal.lab.evaluation.threshold_fit import pictures
 
 
 def test_pictures_to_fit_on_are_pydicoms_files_and_the_folders_images(tmp_path: Path) -> None:

@@ -12,9 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.anatomy import INDEX, REGIONS
-from carpal.data.coco import read_coco
-from carpal.data.keypoints import Annotation, points_to_boxes, prefer_experts, read_boxes_csv, read_points_csv
 from carpal.errors import DataError
+from carpal.lab.data.annotations import (
+    Annotation,
+    points_to_boxes,
+    prefer_experts,
+    read_boxes_csv,
+    read_coco,
+    read_points_csv,
+)
 
 POINTS = "dataset,id,source,width,height,roi,x,y,v\n"
 BOXES = "dataset,id,source,width,height,roi,x1,y1,x2,y2\n"

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from carpal.imaging.levels import percentiles, unround
-from carpal.imaging.original import Original
+from carpal.imaging.intensity import Original, percentiles, unround
 from carpal.imaging.preprocess import preprocess
 from carpal.imaging.read import read_radiograph
 

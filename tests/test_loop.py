@@ -15,13 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import loop_kit
-from carpal.data.prepare import prepare
 from carpal.errors import ConfigError
-from carpal.model import losses, weights
-from carpal.model.alanet import ALANet
-from carpal.training import augment, checkpoint, config, loop, recipes
-from carpal.training.config import Data, Optim, Run, Schedule
-from carpal.training.distributed import World
+from carpal.lab.data.prepare import prepare
+from carpal.lab.model import losses, weights
+from carpal.lab.model.alanet import ALANet
+from carpal.lab.training import augment, checkpoint, config, loop, recipes
+from carpal.lab.training.config import Data, Optim, Run, Schedule
+from carpal.lab.training.distributed import World
 from loop_kit import ALONE, SIDE, TINY, killed_at, sample, tiny_run
 
 _exact = loop_kit.exact

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from carpal.model.mean_hand import MEAN_HAND
+from carpal.anatomy import MEAN_HAND
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -25,7 +25,7 @@ def aligned(points_R2: NDArray[Any], known_R: NDArray[np.bool_], mean_R2: NDArra
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared data beside the checkout")
 def test_the_mean_hand_is_the_mean_of_the_annotated_hands() -> None:
-    from carpal.data import shared
+    from carpal.lab.data import shared
 
     fold = shared.folds(shared.real(shared.read_train(SHARED)))
     hands = [hand for name, hand in shared.read_regions(SHARED).items() if fold.get(name) != 0]
@@ -41,7 +41,7 @@ def test_the_mean_hand_is_the_mean_of_the_annotated_hands() -> None:
 
 
 def test_a_drawn_hand_has_its_regions_in_the_same_order() -> None:
-    from carpal.data.synthetic import draw_hand
+    from carpal.lab.data.synthetic import draw_hand
     from carpal.types import Sex
 
     points_R2 = np.asarray(draw_hand(120, Sex.FEMALE, seed=1).points_R2, float)

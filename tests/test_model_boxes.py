@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from carpal.model import boxes
+from carpal.lab.model import boxes
 
 Corners = tuple[float, float, float, float]
 

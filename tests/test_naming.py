@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from carpal.anatomy import INDEX, REGIONS
-from carpal.model import naming
-from carpal.model.mean_hand import MEAN_HAND
+from carpal.anatomy import INDEX, MEAN_HAND, REGIONS
+from carpal.lab.model import naming
 
 LONG_SIDE = 256
 

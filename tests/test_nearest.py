@@ -12,9 +12,9 @@ import pytest
 
 from carpal.cli import main
 from carpal.errors import WeightsError
-from carpal.inference import nearest
+from carpal.inference import explain as nearest
 from carpal.inference.engine import Reading, open_engine
-from carpal.inference.nearest import Cases, cases_path, open_cases
+from carpal.inference.explain import Cases, cases_path, open_cases
 from carpal.types import ModelId, Sex
 
 COUNT, FEATURES = 1317, 2592
@@ -104,8 +104,8 @@ def test_a_table_of_other_weights_is_not_used(own_onnx: Path) -> None:
 
 def test_weights_without_features_say_what_to_do(fake_engine: Callable[..., Any]) -> None:
     """Files exported before the output existed still open and read; only the table cannot be made."""
-    from carpal.data.prepare import Sample
-    from carpal.trust import cases
+    from carpal.lab.data.prepare import Sample
+    from carpal.lab.evaluation import cases
 
     example = Path(__file__).parents[1] / "examples" / "6456.jpg"
     sample = Sample("6456", example.name, example.read_bytes, 126.0, False)

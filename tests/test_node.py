@@ -22,11 +22,11 @@ import node_fixtures
 import node_kit as kit
 import tools
 from carpal.errors import NodeError
-from carpal.service.config import NodeConfig, load
-from carpal.service.jobs import State
-from carpal.service.node import Node
-from carpal.service.outbox import Outbox
-from carpal.service.reader import Answer, Outcome
+from carpal.node.app import Node
+from carpal.node.config import NodeConfig, load
+from carpal.node.reader import Answer, Outcome
+from carpal.queue.jobs import State
+from carpal.queue.outbox import Outbox
 
 pacs, config, log = node_fixtures.pacs, node_fixtures.config, node_fixtures.log
 
@@ -124,7 +124,7 @@ def test_a_pacs_that_is_away_gets_everything_when_it_is_back(tmp_path: Path, pac
     with kit.running(config) as node:
         assert kit.send(node.port, [kit.radiograph(n) for n in range(4)]) == [0] * 4
         assert kit.wait_for(lambda: states(node) == {State.DONE: 4})
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         again = kit.Pacs(pacs.port)
         try:
             assert kit.wait_for(lambda: states(node) == {State.DELIVERED: 4})
@@ -137,7 +137,7 @@ def test_a_pacs_that_refuses_is_asked_again(config: NodeConfig, pacs: kit.Pacs) 
     pacs.status = 0xA700
     with kit.running(config) as node:
         kit.send(node.port, [kit.radiograph(1)])
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         pacs.status = 0
         assert kit.wait_for(lambda: states(node) == {State.DELIVERED: 1})
 

@@ -19,12 +19,14 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation
 
 import node_kit as kit
 from bombs_kit import BOMBS, MAY_BE_READ
-from carpal.service import logs
-from carpal.service.config import load
-from carpal.service.jobs import Job, State
-from carpal.service.node import Node
+from carpal.node.app import Node
+from carpal.node.config import load
+from carpal.queue import logs
+from carpal.queue.jobs import Job, State
 from carpal.types import Radiograph
 from process_kit import cpu_seconds, forget_peak, peak_mb
+
+pytestmark = pytest.mark.slow
 
 MEMORY_MB = 300
 ECHO_SECONDS, CPU_SECONDS = 2.0, 2.0

@@ -9,11 +9,12 @@ import pytest
 
 import node_fixtures
 import node_kit as kit
-from carpal.service.clock import Clock
-from carpal.service.commitments import Commitments
-from carpal.service.config import load
-from carpal.service.jobs import Jobs, Limits, State
-from carpal.service.outbox import Outbox
+from carpal.node.committer import Commitments
+from carpal.node.config import load
+from carpal.queue.jobs import Clock, Jobs, Limits, State
+from carpal.queue.outbox import Outbox
+
+pytestmark = pytest.mark.slow
 
 _quiet = node_fixtures.log
 DAY = 86_400.0
@@ -114,7 +115,7 @@ def test_a_node_whose_clock_jumps_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     pacs.close()
     with kit.running(load(kit.write_config(tmp_path / "node.toml", pacs.port))) as node:
         assert kit.send(node.port, [kit.radiograph(1)]) == [0]
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         wall = time.time
         monkeypatch.setattr(time, "time", lambda: wall() + jump)
         back = kit.Pacs(pacs.port)

@@ -14,13 +14,15 @@ import archive_kit
 import node_fixtures
 import node_kit as kit
 from carpal.errors import NodeError
-from carpal.service import doctor, scu, sender
-from carpal.service.clock import Clock
-from carpal.service.commitments import Commitments
-from carpal.service.config import NodeConfig, load
-from carpal.service.jobs import Jobs, Limits, State
-from carpal.service.node import Node
-from carpal.service.outbox import Delivery, Outbox
+from carpal.node import delivery as sender
+from carpal.node import doctor, scu
+from carpal.node.app import Node
+from carpal.node.committer import Commitments
+from carpal.node.config import NodeConfig, load
+from carpal.queue.jobs import Clock, Jobs, Limits, State
+from carpal.queue.outbox import Delivery, Outbox
+
+pytestmark = pytest.mark.slow
 
 FIRST, SECOND = (kit.report_uid(f"{kit.ROOT}.1.{n}") for n in (1, 2))
 

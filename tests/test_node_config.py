@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carpal.errors import CarpalError, ConfigError
-from carpal.service.config import NodeConfig, load, parse
+from carpal.node.config import NodeConfig, load, parse
 
 FILE = Path(__file__).parents[1] / "deploy" / "carpal-node.toml"
 SMALLEST: dict[str, Any] = {"node": {"folder": "/var/lib/carpal"}}

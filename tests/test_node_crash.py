@@ -21,9 +21,11 @@ from pydicom import dcmread
 
 import node_kit as kit
 import tools
-from carpal.service.audit import verify
-from carpal.service.config import load
-from carpal.service.jobs import Jobs, State
+from carpal.node.audit import verify
+from carpal.node.config import load
+from carpal.queue.jobs import Jobs, State
+
+pytestmark = pytest.mark.slow
 
 IN_A_STUDY = 5
 """Radiographs of one study."""

@@ -13,10 +13,12 @@ from pydicom.dataset import Dataset
 import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service.audit import verify
-from carpal.service.config import load
-from carpal.service.jobs import State
-from carpal.service.node import Node
+from carpal.node.app import Node
+from carpal.node.audit import verify
+from carpal.node.config import load
+from carpal.queue.jobs import State
+
+pytestmark = pytest.mark.slow
 
 DISK_MB, SIDE = 24, 900
 FULL = 0xA700

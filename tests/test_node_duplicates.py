@@ -13,17 +13,19 @@ from pydicom.dataset import Dataset
 
 import node_fixtures
 import node_kit as kit
-from carpal.service import doctor
-from carpal.service.audit import Audit
-from carpal.service.config import NodeConfig, load
-from carpal.service.counters import Metrics
-from carpal.service.jobs import Job, Jobs, State
-from carpal.service.node import Node, reading_id
-from carpal.service.scp import split_committed
-from carpal.service.upkeep import prune
-from carpal.service.worker import Worker
-from carpal.trust.site import Check, Line, Site, read_site
+from carpal.node import doctor
+from carpal.node.app import Node, reading_id
+from carpal.node.audit import Audit
+from carpal.node.config import NodeConfig, load
+from carpal.node.monitoring import Metrics
+from carpal.node.scp import split_committed
+from carpal.node.worker import Worker
+from carpal.quality.site import Check, Line, Site, read_site
+from carpal.queue.jobs import Job, Jobs, State
+from carpal.queue.outbox import prune
 from carpal.types import ModelId, Radiograph, Sex
+
+pytestmark = pytest.mark.slow
 
 _quiet = node_fixtures.log
 

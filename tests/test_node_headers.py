@@ -16,10 +16,10 @@ from pynetdicom.dsutils import encode
 
 import node_fixtures
 import node_kit as kit
-from carpal.service.config import load, parse
-from carpal.service.jobs import State
-from carpal.service.reader import Outcome, _settings
-from carpal.service.reading import Reading
+from carpal.node.config import load, parse
+from carpal.node.reader import Outcome, _settings
+from carpal.node.reading import Reading
+from carpal.queue.jobs import State
 from carpal.types import Radiograph
 
 _quiet = node_fixtures.log
@@ -29,7 +29,7 @@ MISTAKES: dict[str, Any] = {
     "SOPClassUID": ["", None],
     "Modality": ["", None, "dx", "DX ", ["DX", "OT"], ["", "DX"], "Dx"],
     "BodyPartExamined": ["LEFT HAND", "HAND_PA", "hand", "Hand/Wrist", ["ARM", "HAND"], "HAND, LEFT", "R-WRIST"],
-    "StudyInstanceUID": ["", None, "x"],
+    "StudyInstanceUID": ["", None, "1.2.010.3"],
     "SeriesInstanceUID": [None],
     "PatientSex": ["f", "", None, "female", ["F", "M"]],
     "PatientName": [None, "A" * 200],
@@ -81,6 +81,15 @@ def test_a_mistake_in_the_header_loses_no_study(
     answer = reading.read(sent(drawn_hand, **{keyword: value}), UID, [])
     assert (answer.outcome, answer.code) == (Outcome.READ, None), answer.message
     check_reference(dcmread(BytesIO(answer.files["sr.dcm"])))
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value")
+def test_a_study_that_no_result_can_name_is_rejected_and_nothing_is_sent(
+    reading: Reading, drawn_hand: Radiograph
+) -> None:
+    answer = reading.read(sent(drawn_hand, StudyInstanceUID="x"), UID, [])
+    assert (answer.outcome, answer.code, answer.files) == (Outcome.REFUSED, "bad-identity", {})
+    assert "StudyInstanceUID is no UID" in (answer.message or "")
 
 
 def test_an_object_that_names_neither_class_nor_instance_nor_modality_is_that_of_its_command(

@@ -20,10 +20,12 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import encode
 
 import node_kit as kit
-from carpal.service import logs
-from carpal.service.config import load
-from carpal.service.counters import resident
-from carpal.service.node import Node
+from carpal.node.app import Node
+from carpal.node.config import load
+from carpal.node.monitoring import resident
+from carpal.queue import logs
+
+pytestmark = pytest.mark.slow
 
 MEMORY = 300 * 2**20
 SECONDS = 2.0

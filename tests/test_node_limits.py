@@ -18,9 +18,11 @@ from pynetdicom.sop_class import DigitalXRayImageStorageForPresentation, Verific
 
 import node_fixtures
 import node_kit as kit
-from carpal.service.config import load
-from carpal.service.node import Node
+from carpal.node.app import Node
+from carpal.node.config import load
 from process_kit import forget_peak, peak_mb
+
+pytestmark = pytest.mark.slow
 
 _quiet, pacs = node_fixtures.log, node_fixtures.pacs
 HERE, NEAR, STRANGER = "127.0.0.1", "127.0.0.3", "127.0.0.2"

@@ -9,6 +9,8 @@ import pytest
 import tools
 from bench_kit import bench_script
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("pynetdicom")
 
 LOGS = [

@@ -19,11 +19,11 @@ from pynetdicom.sop_class import (
 import node_fixtures
 import node_kit as kit
 from carpal.errors import BackendError
+from carpal.node import doctor, reading
+from carpal.node.config import OBJECTS, NodeConfig, load
+from carpal.node.reader import _settings
+from carpal.queue.jobs import State
 from carpal.report.forms import DICOM_KINDS, PACKAGES
-from carpal.service import doctor, reading
-from carpal.service.config import OBJECTS, NodeConfig, load
-from carpal.service.jobs import State
-from carpal.service.reader import _settings
 from carpal.types import Radiograph
 
 _quiet = node_fixtures.log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import socket
 import struct
 from pathlib import Path
@@ -14,12 +15,11 @@ from pynetdicom.sop_class import Verification
 
 import node_kit as kit
 from carpal.errors import NodeError
-from carpal.service import scu
-from carpal.service.config import DEFAULT_ROUTES, Route, load
-from carpal.service.counters import BUCKETS, Metrics
-from carpal.service.dicomweb import only_part
-from carpal.service.door import GateLimits, GuardedSocket
-from carpal.service.routing import fits
+from carpal.node import scu
+from carpal.node.association_guard import GateLimits, GuardedSocket
+from carpal.node.config import DEFAULT_ROUTES, Route, fits, load
+from carpal.node.dicomweb import only_part
+from carpal.node.monitoring import BUCKETS, Metrics
 
 KIND = 'multipart/related; type="application/dicom"; boundary="border"'
 HEAD = b"--border\r\nContent-Type: application/dicom\r\nContent-Length: 5\r\n\r\n"
@@ -82,14 +82,29 @@ def test_the_histogram_counts_as_its_definition_says(seconds: list[float]) -> No
         metrics.took(value)
     page = metrics.render({})
     for limit in BUCKETS:
-        assert f'carpal_read_seconds_bucket{{le="{limit}"}} {sum(value <= limit for value in seconds)}\n' in page
-    assert f"carpal_read_seconds_count {len(seconds)}\n" in page
+        assert (
+            f'carpal_read_seconds_bucket{{le="{float(limit)}"}} {sum(value <= limit for value in seconds)}.0\n' in page
+        )
+    assert f"carpal_read_seconds_count {len(seconds)}.0\n" in page
 
 
 def test_labels_cannot_break_the_page() -> None:
     metrics = Metrics()
     metrics.count("carpal_refused_total", reason='a"b\\c\nd')
     assert 'carpal_refused_total{reason="a\\"b\\\\c\\nd"} 1' in metrics.render({})
+
+
+def test_a_gauge_forgets_what_is_measured_no_more_and_nodes_share_no_number() -> None:
+    """A reader's process that ended has no memory."""
+    metrics, other = Metrics(), Metrics()
+    metrics.count("carpal_delivered_total", destination="pacs")
+    page = metrics.render({"carpal_memory_bytes": {"node": 5, "reader-0": 7}, "carpal_associations": {"": 2}})
+    assert 'carpal_memory_bytes{process="reader-0"} 7.0\n' in page
+    assert "carpal_associations 2.0\n" in page
+    page = metrics.render({"carpal_memory_bytes": {"node": 6}})
+    assert re.findall(r"^carpal_memory_bytes.*", page, re.M) == ['carpal_memory_bytes{process="node"} 6.0']
+    assert not re.search("_created|^python_|^process_", page, re.M)
+    assert "carpal_delivered_total{" not in other.render({})
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="Linux only")

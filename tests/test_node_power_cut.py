@@ -22,9 +22,11 @@ import pytest
 import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service.audit import verify
-from carpal.service.config import load
-from carpal.service.jobs import Jobs, Limits, State
+from carpal.node.audit import verify
+from carpal.node.config import load
+from carpal.queue.jobs import Jobs, Limits, State
+
+pytestmark = pytest.mark.slow
 
 _quiet = node_fixtures.log
 DISK_MB = 24

@@ -15,14 +15,15 @@ import pytest
 import node_fixtures
 import node_kit as kit
 from carpal.errors import NodeError
-from carpal.service import scu
-from carpal.service.audit import Audit, verify
-from carpal.service.clock import Clock
-from carpal.service.config import NodeConfig
-from carpal.service.counters import Metrics
-from carpal.service.jobs import Jobs, Limits, State
-from carpal.service.outbox import Outbox
-from carpal.service.sender import Sender
+from carpal.node import scu
+from carpal.node.audit import Audit, verify
+from carpal.node.config import NodeConfig
+from carpal.node.delivery import Sender
+from carpal.node.monitoring import Metrics
+from carpal.queue.jobs import Clock, Jobs, Limits, State
+from carpal.queue.outbox import Outbox
+
+pytestmark = pytest.mark.slow
 
 OUT_OF_RESOURCES = 0xA700
 

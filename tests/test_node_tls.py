@@ -13,10 +13,12 @@ from pydicom import dcmread
 import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import scu
-from carpal.service.config import NodeConfig, load
-from carpal.service.jobs import State
-from carpal.service.node import Node
+from carpal.node import scu
+from carpal.node.app import Node
+from carpal.node.config import NodeConfig, load
+from carpal.queue.jobs import State
+
+pytestmark = pytest.mark.slow
 
 _quiet = node_fixtures.log
 
@@ -94,7 +96,7 @@ def test_no_result_goes_where_tls_does_not_come_about(tmp_path: Path, keys: Path
     archive = Archive(keys, name)
     with kit.running(config_of(tmp_path, keys, archive.port, tls)) as node:
         put(node, 1)
-        assert kit.wait_for(lambda: "carpal_delivery_failures_total" in node.metrics.render({}))
+        assert kit.wait_for(lambda: "carpal_delivery_failures_total{" in node.metrics.render({}))
         assert states(node) == {State.DONE: 1}, "it waits"
     archive.close()
     assert archive.came == []

@@ -12,11 +12,13 @@ from pydicom import dcmread
 import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import scu
-from carpal.service.config import load
-from carpal.service.jobs import State
-from carpal.service.node import Node
+from carpal.node import scu
+from carpal.node.app import Node
+from carpal.node.config import load
+from carpal.queue.jobs import State
 from carpal.types import Radiograph
+
+pytestmark = pytest.mark.slow
 
 _quiet = node_fixtures.log
 

@@ -16,9 +16,11 @@ from pynetdicom.sop_class import Verification
 import node_fixtures
 import node_kit as kit
 import tools
-from carpal.service import doctor, scu
-from carpal.service.config import NodeConfig, load
-from carpal.service.jobs import Jobs, State
+from carpal.node import doctor, scu
+from carpal.node.config import NodeConfig, load
+from carpal.queue.jobs import Jobs, State
+
+pytestmark = pytest.mark.slow
 
 pacs, config, log = node_fixtures.pacs, node_fixtures.config, node_fixtures.log
 NO_HOST = "a..b"

@@ -18,6 +18,8 @@ import ray_kit
 from carpal.cli import main
 from carpal.types import Radiograph
 
+pytestmark = pytest.mark.slow
+
 HANDS = 40
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from carpal.errors import BackendError, WeightsError
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.inference import openvino_runtime
+from carpal.inference import openvino as openvino_runtime
 from carpal.inference.engine import open_engine
 from carpal.types import Radiograph
 

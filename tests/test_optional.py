@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from carpal.errors import BackendError
-from carpal.optional import need
+from carpal.errors import BackendError, need
 
 
 def test_it_returns_the_module_itself() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from carpal import types
-from carpal.model import ordinal
+from carpal.lab.model import ordinal
 
 K = 229
 """The paper's K: the months 0..228."""
@@ -43,33 +43,6 @@ def test_loss_is_equation_1(months: list[int], seed: int) -> None:
     fast_B = ordinal.loss(logits_BK, torch.tensor(months, dtype=torch.float64))
     slow_B = [slow_loss(row, age) for row, age in zip(logits_BK.tolist(), months, strict=True)]
     assert fast_B.tolist() == pytest.approx(slow_B, rel=1e-9)
-
-
-@given(st.floats(0, 228), st.floats(0.5, 20))
-def test_a_smooth_target_is_the_chance_that_a_reader_says_older(months: float, spread: float) -> None:
-    target_K = ordinal.smooth_targets(torch.tensor(months, dtype=torch.float64), spread)
-    slow_K = [(1 + math.erf((months - k - 0.5) / spread / math.sqrt(2))) / 2 for k in range(K - 1)]
-    assert target_K.tolist() == pytest.approx(slow_K, abs=1e-9)
-
-
-@given(st.floats(30, 198), st.floats(0.5, 6))
-def test_smoothing_leaves_the_age_where_it_is(months: float, spread: float) -> None:
-    target_K = ordinal.smooth_targets(torch.tensor(months, dtype=torch.float64), spread)
-    assert float(target_K.sum()) == pytest.approx(months, abs=0.02)
-    narrow_K = ordinal.smooth_targets(torch.tensor(round(months), dtype=torch.float64), 1e-3)
-    assert torch.equal(narrow_K, ordinal.targets(torch.tensor(round(months), dtype=torch.float64)))
-
-
-@given(st.integers(0, 2**31))
-def test_disagreement_is_what_each_answer_costs_beyond_its_own_entropy(seed: int) -> None:
-    logits_2K = torch.randn(2, K - 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 3
-    slow = 0.0
-    for one, other in (logits_2K.tolist(), logits_2K.flip(0).tolist()):
-        for a, b in zip(one, other, strict=True):
-            p, q = 1 / (1 + math.exp(-a)), 1 / (1 + math.exp(-b))
-            slow += (p * math.log(p / q) + (1 - p) * math.log((1 - p) / (1 - q))) / (K - 1) / 2
-    assert float(ordinal.disagreement(*logits_2K)) == pytest.approx(slow, rel=1e-9)
-    assert float(ordinal.disagreement(logits_2K[0], logits_2K[0])) == 0.0
 
 
 def test_loss_of_regions_is_that_of_each() -> None:

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.data.synthetic import draw_hand
-from carpal.imaging import levels, original
-from carpal.imaging.original import MIDDLE, POLARITY_SIDE, Original
+from carpal.imaging import intensity
+from carpal.imaging.intensity import MIDDLE, POLARITY_SIDE, Original
 from carpal.imaging.preprocess import is_inverted, preprocess
 from carpal.inference.align import Similarity, resample
-from carpal.trust.picture import measure
-from carpal.trust.two_hands import split
+from carpal.lab.data.synthetic import draw_hand
+from carpal.quality.ood import measure
+from carpal.quality.two_hands import split
 from carpal.types import Sex
 
 ENDS = (1.0, 99.0)
@@ -83,7 +83,7 @@ def slow_unround(pixels_HW: NDArray[Any]) -> NDArray[Any]:
     cut_HW = np.clip(pixels_HW, low, high)
     occurs_L = np.flatnonzero(np.bincount(cut_HW.ravel()))
     number: NDArray[np.uint8] = np.zeros(256, np.uint8)
-    number[occurs_L] = levels._numbers(occurs_L - low)
+    number[occurs_L] = intensity._numbers(occurs_L - low)
     return np.asarray(number[cut_HW])
 
 
@@ -123,14 +123,14 @@ def test_each_measure_is_that_of_its_slow_twin(pixels_HW: NDArray[Any]) -> None:
 def test_levels_are_counted_between_numpy_s_percentiles(pixels_HW: NDArray[Any]) -> None:
     low, high = np.percentile(pixels_HW, [1, 99])
     inside = pixels_HW[(pixels_HW >= low) & (pixels_HW <= high)]
-    assert levels.different(pixels_HW) == len(np.unique(inside))
+    assert intensity.different(pixels_HW) == len(np.unique(inside))
 
 
 @settings(deadline=None)
 @given(pictures())
 def test_counts_of_even_levels_are_those_of_the_even_picture(pixels_HW: NDArray[Any]) -> None:
     even = Original(pixels_HW).even
-    counts_L, middle_L = levels.count(even.pixels_HW), levels.count(original.middle(even.pixels_HW))
+    counts_L, middle_L = intensity.count(even.pixels_HW), intensity.count(intensity.middle(even.pixels_HW))
     for known_L, counted_L in ((even.counts_L, counts_L), (even.middle_L, middle_L)):
         if known_L is None or counted_L is None:
             assert known_L is counted_L is None
@@ -143,8 +143,8 @@ def test_the_checks_of_a_picture_measure_it_once(kind: Any, monkeypatch: pytest.
     hand_HW = draw_hand(120, Sex.FEMALE, seed=1).pixels_HW.astype(kind)
     frame_HW = np.concatenate([hand_HW, hand_HW[:, ::-1]], 1)
     asked: list[int] = []
-    real = original.count
-    monkeypatch.setattr(original, "count", lambda pixels_HW: asked.append(pixels_HW.size) or real(pixels_HW))
+    real = intensity.count
+    monkeypatch.setattr(intensity, "count", lambda pixels_HW: asked.append(pixels_HW.size) or real(pixels_HW))
     once = Original(frame_HW)
     assert (split(once), measure(once)) == (split(frame_HW), measure(frame_HW))
     asked.clear()

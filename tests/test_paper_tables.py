@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from bench_kit import bench_script
-from carpal.baselines.registry import SYSTEMS
 from carpal.cli.parser import build_parser
-from carpal.training import config, recipes
+from carpal.lab.baselines.registry import SYSTEMS
+from carpal.lab.training import config, recipes
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import pytest
 
 from carpal.cli import main
 from carpal.errors import BackendError, ConfigError
-from carpal.report import parquet
-from carpal.report.parquet import COLUMNS, ResultTable
+from carpal.report import results as parquet
+from carpal.report.results import COLUMNS, ResultTable
 
 MODEL = {"name": "m", "version": "1", "sha256": "ab", "backend": "onnx", "precision": "fp32"}
 MADE_BY = {"model": MODEL, "carpal": "1"}

@@ -57,6 +57,32 @@ def test_a_folder_is_walked_by_name(folder: Path) -> None:
     assert list(find_images("some.png")) == ["some.png"]
 
 
+def test_the_content_decides_and_what_is_passed_over_is_named(tmp_path: Path) -> None:
+    """A CD, and what people leave beside their radiographs."""
+    dicom, index = bytes(128) + b"DICM", bytes(128) + b"DICM" + b"\2\0\2\0UI\x14\0" + b"1.2.840.10008.1.3.10"
+    images = {
+        **dict.fromkeys(("x.dicom", "y.ima", "z.dcm", "w.img", "IM0001", "1.2.840.7", "hand.txt"), dicom),
+        **{"a.bmp": b"BM", "b.jp2": b"", "IM0002": b"", "photo.HEIC": b"\0\0\0\x18ftypheic", "scan.pgm": b"P5\n1 1\n"},
+    }
+    others = {
+        "README": (b"Read me", "no image that we know"),
+        "DICOMDIR": (index, "the index of a CD"),
+        "viewer.exe": (b"MZ", "a program"),
+        "report.pdf": (b"%PDF-1.7", "a PDF"),
+        "ages.csv": (b"id,age", "no image"),
+        "empty.txt": (b"", "no image"),
+        ".DS_Store": (b"x", "hidden"),
+    }
+    for name, data in {**images, **{name: data for name, (data, _) in others.items()}}.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    passed: dict[str, str] = {}
+    found = list(find_images(str(tmp_path), lambda path, what: passed.update({Path(path).name: what})))
+    assert {Path(path).name for path in found} == set(images)
+    assert set(passed) == {*others, "gone.dcm"}
+    assert all(said in passed[name] for name, (_, said) in others.items())
+
+
 def test_answers_come_in_order_and_failures_stay_with_their_image(folder: Path, engine: Any) -> None:
     jobs = [Job(image, Sex.FEMALE if image != str(folder / "2.png") else None) for image in find_images(str(folder))]
     done = list(read_many(jobs, engine, 3))
@@ -120,7 +146,10 @@ def test_the_command_writes_a_line_an_image_and_goes_on_where_it_stopped(
     out = tmp_path / "results.jsonl"
     words = ["assess", str(folder), "--sex", "female", "--workers", "2", "--out", str(out)]
     assert main(words) == 3  # one image is broken
-    assert "9 images read" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "9 images read" in said
+    assert f"carpal: passed over: {folder / 'note.txt'}: no image that we know\n" in said
+    assert said.rstrip().endswith("; 3 files passed over")  # the note, the hidden one and the link
     whole = out.read_bytes()
     assert [str(Path(entry["image"]).relative_to(folder)) for entry in results(out)] == NAMES
     assert [entry["refused"]["code"] for entry in results(out) if entry["refused"]] == ["unreadable-image"]

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.evaluation import plots
-from carpal.evaluation.age import Predictions
+from carpal.lab.evaluation import plots
+from carpal.lab.evaluation.age import Predictions
 
 Plot = Callable[[Predictions, Path], None]
 PLOTS = [plots.bland_altman, plots.error_by_age]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from carpal.cli import main
 from carpal.errors import DataError
-from carpal.evaluation import age, pool
+from carpal.lab.evaluation import age, pool
 
 pytest.importorskip("matplotlib")
 

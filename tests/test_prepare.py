@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from carpal.anatomy import INDEX
-from carpal.data.keypoints import Annotation
-from carpal.data.prepare import Sample, open_store, prepare
 from carpal.errors import DataError
 from carpal.imaging.preprocess import preprocess
+from carpal.lab.data.annotations import Annotation
+from carpal.lab.data.prepare import Sample, open_store, prepare
 
 
 def picture(height: int = 120, width: int = 90, seed: int = 0) -> bytes:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.imaging.original import Original
+from carpal.imaging.intensity import Original
 from carpal.imaging.preprocess import (
     BLUR_SIGMA_PX,
     Geometry,

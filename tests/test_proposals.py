@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from carpal.anatomy import INDEX
-from carpal.data.keypoints import Annotation
+from carpal.anatomy import INDEX, MEAN_HAND
 from carpal.errors import ConfigError
-from carpal.evaluation import boxes, labels, proposals
-from carpal.model.mean_hand import MEAN_HAND
+from carpal.lab.data.annotations import Annotation
+from carpal.lab.evaluation import boxes, labels, proposals
 
 WRIST = [INDEX[name] for name in ("Radius", "Ulna", "Wrist")]
 

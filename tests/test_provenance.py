@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from carpal.inference.info import WeightsInfo
-from carpal.model import weights
-from carpal.model.alanet import ALANet, ModelConfig
-from carpal.training import provenance, recipes
-from carpal.training.config import Data
-from carpal.training.distributed import World
+from carpal.inference.weights import WeightsInfo
+from carpal.lab.model import weights
+from carpal.lab.model.alanet import ALANet, ModelConfig
+from carpal.lab.training import provenance, recipes
+from carpal.lab.training.config import Data
+from carpal.lab.training.distributed import World
 
 
 def write_metrics(path: Path, seconds: list[float]) -> None:

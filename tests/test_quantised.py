@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 
 from carpal.cli import main
-from carpal.data.prepare import Sample
 from carpal.errors import ConfigError, WeightsError
-from carpal.evaluation import gate, quantised
-from carpal.evaluation.gate import Read, judge
-from carpal.evaluation.quantised import AIM, Effect, choose, effect, harm, quantize, spread
 from carpal.imaging.preprocess import pad, preprocess
-from carpal.inference import quantise
 from carpal.inference.engine import open_engine
-from carpal.inference.info import read_info, released_names, sha256_of
+from carpal.inference.weights import read_info, released_names, sha256_of
+from carpal.lab.data.prepare import Sample
+from carpal.lab.export import int8 as quantise
+from carpal.lab.export import quantize as gate
+from carpal.lab.export import quantize as quantised
+from carpal.lab.export.quantize import AIM, Effect, Read, choose, effect, harm, judge, quantize, spread
 from carpal.types import Radiograph, Sex
+
+pytestmark = pytest.mark.slow
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -43,7 +45,7 @@ def samples() -> list[Sample]:
 
     from PIL import Image
 
-    from carpal.data.synthetic import draw_hand
+    from carpal.lab.data.synthetic import draw_hand
 
     made = []
     for number in range(15):
@@ -221,7 +223,7 @@ def test_the_sidecar_leads_to_the_int8_file(tmp_path: Path, monkeypatch: pytest.
     assert (read_info(path, None).precision, read_info(path).precision) == ("int8", "fp32")
     with pytest.raises(WeightsError, match="computes in int8 - fp32 was asked for"):
         open_engine(other, precision="fp32")
-    monkeypatch.setattr("carpal.inference.info.RELEASED", tmp_path)
+    monkeypatch.setattr("carpal.inference.weights.RELEASED", tmp_path)
     assert released_names() == ["a"]
     write(tmp_path, "a.int8", precision="int8", quantised={"source": "another"})
     with pytest.raises(WeightsError, match="was made from another a"):

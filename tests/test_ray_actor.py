@@ -19,6 +19,8 @@ from carpal.inference.pipeline import Done, Job
 from carpal.inference.ray_actor import BlockReader, Ledger, Work
 from carpal.types import Sex
 
+pytestmark = pytest.mark.slow
+
 
 class Remote:
     """A ledger as Ray hands it out: `handle.begin.remote(name)`."""

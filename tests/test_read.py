@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import bad_files
+import dicom_kit
 from carpal.errors import CarpalError, InputError, UnreadableImage, UnsuitableImage
 from carpal.imaging.read import RASTER_MAGIC, read_radiograph
 from carpal.types import Radiograph
@@ -57,7 +58,7 @@ def dicom(kind: str) -> bytes:
     dataset.PixelData = picture().tobytes()
     if kind != "DICOM":
         syntax = {"DICOM-RLE": "1.2.840.10008.1.2.5", "DICOM-J2K": "1.2.840.10008.1.2.4.90"}[kind]
-        dataset.compress(syntax, generate_instance_uid=False)
+        dicom_kit.compress(dataset, syntax)
     buffer = BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -20,9 +20,10 @@ import node_fixtures
 import node_kit as kit
 from bombs_kit import BOMBS, MAY_BE_READ
 from carpal.errors import ReaderDied, WeightsError
-from carpal.service.config import NodeConfig
-from carpal.service.reader import Outcome, Reader
+from carpal.node.config import NodeConfig
+from carpal.node.reader import Outcome, Reader
 from carpal.types import Radiograph
+from dicom_kit import compress
 from node_kit import changed, read
 from process_kit import cpu_seconds, forget_peak, peak_mb
 
@@ -77,7 +78,7 @@ def test_the_same_picture_under_a_corrected_header_is_read(reader: Reader, tmp_p
 def test_the_same_picture_compressed_anew_is_no_other_picture(reader: Reader, tmp_path: Path, hand: Dataset) -> None:
     first = read(reader, tmp_path, hand)
     packed = changed(hand)
-    packed.compress(RLELossless, generate_instance_uid=False)
+    compress(packed, RLELossless)
     again = read(reader, tmp_path, packed, known=[first.result["pixels"], first.result["picture"]])
     assert (again.outcome, again.files) == (Outcome.READ, first.files)
     assert again.result["pixels"] != first.result["pixels"]

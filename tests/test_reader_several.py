@@ -14,11 +14,13 @@ from pydicom.dataset import Dataset
 import node_fixtures
 import node_kit as kit
 from carpal.errors import ConfigError
-from carpal.service.config import NodeConfig
-from carpal.service.reader import Outcome, Reader
-from carpal.trust.site import Check, Line, Site, read_site
+from carpal.node.config import NodeConfig
+from carpal.node.reader import Outcome, Reader
+from carpal.quality.site import Check, Line, Site, read_site
 from carpal.types import ModelId, Radiograph, Sex
 from node_kit import changed, read
+
+pytestmark = pytest.mark.slow
 
 reader_config, reader = node_fixtures.reader_config, node_fixtures.reader
 

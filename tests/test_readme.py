@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import carpal
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SH_BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
@@ -39,6 +41,58 @@ def run(*words: str, cwd: Path) -> str:
     )
     assert done.returncode == 0, f"carpal {' '.join(words)} returned {done.returncode}:\n{done.stderr}"
     return done.stdout
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.split()) <= 700, "as `wc -w` counts"
+
+
+def test_the_one_result_is_the_model_cards() -> None:
+    """Its number, interval, n, weights, command and day; a new card without a new line here fails."""
+    (result,) = re.findall(r"<!-- result: begin.*?-->\n(.*?)<!-- result: end -->", README, re.DOTALL)
+    card = (ROOT / "docs" / "cards" / "alanet.md").read_text(encoding="utf-8")
+    mae, interval, n = re.findall(r"\*\*([\d.]+) months\*\* \(95 % interval ([\d.-]+); n = (\d+)\)", result)[0]
+    assert f"| all | {n} | {mae} ({interval}) |" in card
+    (weights,) = re.findall(r"`alanet` (\d[\d.]*)", result)
+    assert card.startswith(f"# Model card: alanet {weights}\n")
+    (command,) = re.findall(r"`(carpal evaluate [^`]+)`", result)
+    (measured,) = re.findall(r"`(carpal evaluate [^`]+)`", card)
+    told, done = shlex.split(command)[2:], shlex.split(measured)[2:]
+    assert sorted(set(done) - set(told)) in ([], ["--backend", "--weights", "alanet.onnx", "onnx"]), "defaults at most"
+    assert set(told) <= set(done)
+    (day,) = re.findall(r"\d{4}-\d\d-\d\d", result)
+    assert f"Measured {day}" in card
+    assert re.search(r"\bcommit [0-9a-f]{7,40}\b", result)
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "right"),
+    [("python", "Python", "3.11 or later"), ("licence", "code", "Apache-2.0"), ("weights", "weights", "research only"),
+     ("device", "not a", "medical device")],
+)  # fmt: skip
+def test_badges_are_true(name: str, left: str, right: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    badge = (ROOT / "docs" / "images" / f"badge-{name}.svg").read_text(encoding="utf-8")
+    assert re.findall(r"<text[^>]*>([^<]*)<", badge) == [left, right]
+    assert "http" not in badge.replace("http://www.w3.org/2000/svg", ""), "loads nothing"
+    assert project["requires-python"] == ">=3.11"
+    assert project["license"] == "Apache-2.0"
+    assert "non-commercial" in (ROOT / "LICENSE-WEIGHTS.md").read_text(encoding="utf-8")
+
+
+def test_the_citation_names_this_version_and_both_works() -> None:
+    yaml = pytest.importorskip("yaml")
+    cff = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cff["cff-version"] == "1.2.0"
+    assert cff["version"] == carpal.__version__
+    assert cff["authors"] == [{"name": "The carpal developers"}]
+    assert [(work["authors"][0]["family-names"], work["year"]) for work in cff["references"]] == [
+        ("Wang", 2020), ("Halabi", 2019)
+    ]  # fmt: skip
+    for work in cff["references"]:
+        assert " ".join(work["title"].split()) in " ".join(README.replace("> ", "").split())
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {cff['version']} - {cff['date-released']}\n" in changes
 
 
 def test_two_commands_set_up_a_fresh_machine() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carpal.evaluation import age, readout
+from carpal.lab.evaluation import age, coverage
 from carpal.types import RANKS, Assessment, ModelId, Sex
 
 MODEL = ModelId("m", "1", "ab" * 32)
@@ -22,7 +22,7 @@ def survival(weight_by_age: dict[int, float]) -> list[float]:
 @given(st.dictionaries(st.integers(0, RANKS - 1), st.floats(0.1, 1), min_size=1, max_size=4))
 def test_the_median_is_the_age_that_halves_the_distribution(weight_by_age: dict[int, float]) -> None:
     """Slow twin: count up until half is reached; between two months it may lie anywhere."""
-    found = float(readout.medians(np.array([survival(weight_by_age)]))[0])
+    found = float(coverage.medians(np.array([survival(weight_by_age)]))[0])
     half, below = sum(weight_by_age.values()) / 2, 0.0
     for months in sorted(weight_by_age):
         below += weight_by_age[months]
@@ -32,7 +32,7 @@ def test_the_median_is_the_age_that_halves_the_distribution(weight_by_age: dict[
 
 
 def test_of_a_certain_age_median_and_sum_are_that_age() -> None:
-    assert readout.medians(np.array([survival({120: 1})])) == pytest.approx([120])
+    assert coverage.medians(np.array([survival({120: 1})])) == pytest.approx([120])
     assert sum(survival({120: 1})) == 120
 
 
@@ -41,7 +41,7 @@ def test_a_median_that_stands_on_a_plate_meets_the_label_and_the_sum_does_not() 
     distributions = [survival({120: 6, 132: 4}), survival({120: 4, 132: 6})]
     summed = age.Predictions(ids, np.array([True, False]), labels_N, np.sum(distributions, axis=1))
     read = [Assessment(name, Sex.MALE, 1.0, (), MODEL, tuple(p)) for name, p in zip(ids, distributions, strict=True)]
-    report = readout.report(summed, read)
+    report = coverage.readout_report(summed, read)
     assert report is not None
     assert report["meets"] == {"sum": 0.0, "median": 1.0}
     assert report["mae"] < 0.5
@@ -52,5 +52,5 @@ def test_a_median_that_stands_on_a_plate_meets_the_label_and_the_sum_does_not() 
 
 def test_without_a_distribution_there_is_no_median() -> None:
     nothing = age.Predictions(("1",), np.array([True]), np.array([120.0]), np.array([121.0]))
-    assert readout.report(nothing, [Assessment("1", Sex.MALE, 121.0, (), MODEL)]) is None
-    assert readout.report(age.Predictions((), *(np.array([]),) * 3), []) is None
+    assert coverage.readout_report(nothing, [Assessment("1", Sex.MALE, 121.0, (), MODEL)]) is None
+    assert coverage.readout_report(age.Predictions((), *(np.array([]),) * 3), []) is None

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from carpal.errors import ConfigError
-from carpal.model.alanet import ALANet, ModelConfig
-from carpal.training import recipes
-from carpal.training.config import Data, Run
+from carpal.lab.model.alanet import ALANet, ModelConfig
+from carpal.lab.training import recipes
+from carpal.lab.training.config import Data, Run
 
 PAPER = {
     "resnet50": ("none", False, False),

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from carpal.anatomy import MEAN_HAND
 from carpal.errors import WeightsError
 from carpal.imaging.raster import IN_COLOUR
-from carpal.inference.assess import assess
-from carpal.model.mean_hand import MEAN_HAND
-from carpal.report import as_json, text
-from carpal.trust import negatives, refusal
-from carpal.trust.limits import LOOKS, Limits, Usual
-from carpal.trust.picture import measure
-from carpal.trust.reasons import REASONS
+from carpal.inference.assess import Facts, assess, judge
+from carpal.lab.evaluation import negatives
+from carpal.quality import thresholds
+from carpal.quality.ood import measure
+from carpal.quality.thresholds import LOOKS, REASONS, Limits, Usual
+from carpal.report import results, text
 from carpal.types import BothSexes, Exam, Interval, Radiograph, Sex, each_of
 
 USUAL = Usual((0.0,) * len(LOOKS), tuple(tuple(float(i == j) for j in range(len(LOOKS))) for i in range(len(LOOKS))))
@@ -25,7 +25,7 @@ LIMITS = Limits(
     long_side=96, levels=13, oddness=1e6, surety=0.15, misfit=2.5, stretch=2, outside=0, hidden=4, found=0.1,
     disagreement=50, usual=USUAL,
 )  # fmt: skip
-GOOD = refusal.Found(surety=0.5, misfit=1, stretch=1.1, outside=-0.5, disagreement=10, scores_R=(0.5,) * 17)
+GOOD = thresholds.Found(surety=0.5, misfit=1, stretch=1.1, outside=-0.5, disagreement=10, scores_R=(0.5,) * 17)
 
 
 def hand_boxes(long_side: int = 128) -> Any:
@@ -72,8 +72,8 @@ def test_a_plausible_reading_passes(engine: Callable[..., Any], drawn_hand: Radi
     ],
 )
 def test_each_limit_of_a_reading_has_its_code(change: dict[str, Any], code: str) -> None:
-    assert refusal.judge_reading(GOOD, LIMITS) == ("", "")
-    refused = refusal.check_reading(replace(GOOD, **change), LIMITS, "hand.png")
+    assert thresholds.judge_reading(GOOD, LIMITS) == ("", "")
+    refused = thresholds.check_reading(replace(GOOD, **change), LIMITS, "hand.png")
     assert refused is not None
     assert refused.code == code
     assert refused.message.startswith("hand.png: ")
@@ -85,9 +85,9 @@ def test_a_hand_whose_fingertips_would_lie_beyond_the_edge_is_cropped(above: int
     boxes_R4 = hand_boxes()
     cut = float(boxes_R4[:, 1].min()) + 8 - above
     boxes_R4[:, 1::2] -= cut
-    found = refusal.find(boxes_R4, np.full(17, 0.9), np.full(17, 120.0), 120.0, (512, 128))
+    found = thresholds.find(boxes_R4, np.full(17, 0.9), np.full(17, 120.0), 120.0, (512, 128))
     assert (found.outside > 0) == is_beyond
-    code, _ = refusal.judge_reading(replace(GOOD, outside=found.outside), LIMITS)
+    code, _ = thresholds.judge_reading(replace(GOOD, outside=found.outside), LIMITS)
     assert code == ("cropped" if is_beyond else "")
 
 
@@ -98,8 +98,8 @@ def test_a_hand_whose_fingertips_would_lie_beyond_the_edge_is_cropped(above: int
 def test_each_limit_of_a_picture_has_its_code(change: dict[str, float], code: str, drawn_hand: Radiograph) -> None:
     limits = replace(LIMITS, oddness=10.0)
     picture = replace(measure(drawn_hand.pixels_HW), long_side=600.0, levels=200.0)
-    assert refusal.judge_picture(picture, limits)[0] == ""
-    assert refusal.judge_picture(replace(picture, **change), limits)[0] == code
+    assert thresholds.judge_picture(picture, limits)[0] == ""
+    assert thresholds.judge_picture(replace(picture, **change), limits)[0] == code
 
 
 def test_a_coloured_picture_and_an_adult_never_reach_the_network(
@@ -119,14 +119,14 @@ def test_an_age_that_somebody_states_counts_as_the_files_own_does(
 ) -> None:
     girl = replace(assess(drawn_hand, Sex.FEMALE, fake_engine()), side_in_image="left", interval=Interval(1, 200, 0.9))
     for months in (None, 120.0, 239.9):
-        assert refusal.of_stated_age(girl, months) is girl
-    for adult in each_of(refusal.of_stated_age(BothSexes(girl, replace(girl, sex=Sex.MALE)), 240.0)):
+        assert replace(judge(girl, Facts(months)), growth=None) == girl
+    for adult in each_of(judge(BothSexes(girl, replace(girl, sex=Sex.MALE)), Facts(240.0))):
         assert adult.refused is not None
         assert adult.refused.code == "adult"
-        assert "120" not in str(as_json.entry(adult))
+        assert "120" not in str(results.entry(adult))
         assert (adult.regions, adult.probabilities, adult.interval, adult.side_in_image) == ((), (), None, "left")
-    foot = replace(girl, months=None, refused=refusal.refuse("not-a-hand", "a.png", "0.1"))
-    assert refusal.of_stated_age(foot, 480.0) is foot
+    foot = replace(girl, months=None, refused=thresholds.refuse("not-a-hand", "a.png", "0.1"))
+    assert judge(foot, Facts(480.0)) is foot
 
 
 def test_a_refused_image_has_no_age_in_any_form(engine: Callable[..., Any], drawn_hand: Radiograph) -> None:
@@ -140,9 +140,9 @@ def test_a_refused_image_has_no_age_in_any_form(engine: Callable[..., Any], draw
         (),
         None,
     )
-    entry = as_json.entry(assessment)
+    entry = results.entry(assessment)
     assert (entry["months"], entry["regions"], entry["interval"]) == (None, [], None)
-    assert "120" not in text.line(assessment)
+    assert "120" not in text.one_line(assessment)
     assert assess(square(drawn_hand), Sex.FEMALE, fake, may_refuse=False).months == 120
 
 
@@ -164,7 +164,7 @@ def test_limits_survive_the_sidecar_and_broken_ones_are_refused() -> None:
 def test_every_reason_is_a_sentence_with_a_mend() -> None:
     assert all(sentence.count(". ") >= 1 and not sentence.endswith(".") for sentence in REASONS.values())
     with pytest.raises(KeyError):
-        refusal.refuse("bad-luck", "a.png", "")
+        thresholds.refuse("bad-luck", "a.png", "")
 
 
 @pytest.mark.parametrize("family", negatives.FAMILIES)

@@ -10,9 +10,9 @@ import math
 import pytest
 import torch
 
-from carpal.baselines import attention, protocol, registration
-from carpal.baselines.registration import Window
-from carpal.model.mean_hand import MEAN_HAND
+from carpal.anatomy import MEAN_HAND
+from carpal.lab.baselines import attention, protocol, registration
+from carpal.lab.baselines.registration import Window
 
 HAND_R2 = torch.tensor(MEAN_HAND, dtype=torch.float64)
 

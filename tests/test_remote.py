@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from carpal.cli import main
 from carpal.errors import BackendError, ConfigError, UnreadableImage, UnsuitableImage
-from carpal.imaging import remote
-from carpal.imaging.read import read_radiograph
+from carpal.imaging import read as remote
+from carpal.imaging.read import open_image, read_radiograph
+from carpal.inference.assess import cut_out, read_hands
 from carpal.inference.pipeline import find_images
+from carpal.report import forms
 
 NAMES = ["a?b#.png", "more/1.2.840", "more/ü %41.png"]
 
@@ -34,6 +38,7 @@ def folder(tmp_path: Path, hand_png: Path) -> Path:
     (folder / "more").mkdir(parents=True)
     for name in (*NAMES, ".hidden.png", "note.txt"):
         (folder / name).write_bytes(hand_png.read_bytes())
+    (folder / "note.txt").write_text("no image")
     return folder
 
 
@@ -134,3 +139,66 @@ def test_without_pyarrow_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pyarrow.fs", None)
     with pytest.raises(BackendError, match=r"s3://clinic/.* needs .* pip install 'carpal\[scale\]'"):
         read_radiograph("s3://clinic/hand.png")
+
+
+@pytest.fixture
+def child(folder: Path) -> Path:
+    """A DICOM file of a girl with name and number, and one that nobody can decode."""
+    kit = pytest.importorskip("dicom_kit")
+    (folder / "more" / "a child.dcm").write_bytes(kit.child_file())
+    (folder / "more" / "broken.dcm").write_bytes(kit.child_file(PixelData=b""))
+    return folder / "more"
+
+
+def reports_of(image: str, out: Path, monkeypatch: pytest.MonkeyPatch, engine: Any) -> tuple[int, dict[str, bytes]]:
+    """What `carpal assess` returns, and every form that it wrote."""
+    monkeypatch.setattr("carpal.inference.engine.open_engine", lambda *_: engine)
+    code = main(["assess", image, *(f"--{kind}" for kind in forms.KINDS), str(out)])
+    return code, {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_every_form_is_the_same_by_path_by_address_and_by_bytes(
+    child: Path, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_engine: Callable[..., Any]
+) -> None:
+    pytest.importorskip("highdicom")
+    pytest.importorskip("reportlab")
+    engine = fake_engine()
+    code, by_path = reports_of(str(child / "a child.dcm"), tmp_path / "path", monkeypatch, engine)
+    assert code == 0
+    assert set(by_path) == {f"a child{suffix}" for suffix in (*forms.SUFFIXES.values(), ".pdf")}
+    assert b"PID-4711" in by_path["a child.sr.dcm"]
+    ways = {"file": f"file://{child}/a%20child.dcm", "s3": f"s3://clinic/more/a%20child.dcm{s3}"}
+    for way, address in ways.items():
+        assert reports_of(address, tmp_path / way, monkeypatch, engine) == (0, by_path), way
+    radiograph = open_image((child / "a child.dcm").read_bytes()).decode()
+    assert radiograph.header is not None
+    assert radiograph.sex is not None
+    results = read_hands(radiograph, radiograph.sex, engine)
+    hands = [cut_out(radiograph, result) for result in results]
+    made = forms.make_all(forms.KINDS, results, radiograph.header, hands)
+    del by_path["a child.pdf"]  # the page as it is; the envelope of the DICOM object holds it, too
+    assert {f"a child{form.suffix}": form.content for form in made.values()} == by_path
+
+
+def test_the_page_names_the_child_at_an_address(
+    child: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_engine: Callable[..., Any]
+) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    pytest.importorskip("reportlab")
+    reports_of(f"file://{child}/a%20child.dcm", tmp_path / "out", monkeypatch, fake_engine())
+    page = pypdf.PdfReader(tmp_path / "out" / "a child.pdf").pages[0].extract_text()
+    assert "Zyx Qwert" in page
+    assert "PID-4711" in page
+
+
+def test_a_refusal_at_an_address_is_told_under_the_child_s_number(
+    child: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_engine: Callable[..., Any]
+) -> None:
+    pytest.importorskip("highdicom")
+    engine = fake_engine()
+    ways = {"path": str(child / "broken.dcm"), "address": f"file://{child}/broken.dcm"}
+    made = {way: reports_of(image, tmp_path / way, monkeypatch, engine) for way, image in ways.items()}
+    code, written = made["address"]
+    assert code == 3
+    assert set(written) == set(made["path"][1]) == {"broken.sr.dcm", "broken.fhir.json", "broken.hl7"}
+    assert all(b"PID-4711" in content for content in written.values())

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carpal.model import boxes, roi
+from carpal.lab.model import boxes, roi
 
 GOLDEN = Path(__file__).parent / "golden"
 STRIDE = 16

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from carpal.model import boxes, rpn
+from carpal.lab.model import boxes, rpn
 
 SIZE = 64
 

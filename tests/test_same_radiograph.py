@@ -15,7 +15,9 @@ from PIL import Image
 
 from carpal.imaging.preprocess import preprocess
 from carpal.imaging.read import read_radiograph
-from dicom_kit import DEFLATED, encode, study
+from dicom_kit import DEFLATED, compress, encode, study
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 RLE, JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
@@ -44,7 +46,7 @@ def stored_inverted(**tags: Any) -> bytes:
 
 def compressed(syntax: str) -> bytes:
     dataset = study(grey(), 8)
-    dataset.compress(syntax, generate_instance_uid=False)
+    compress(dataset, syntax)
     return encode(dataset)
 
 

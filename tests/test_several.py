@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from carpal.imaging.read import read_radiograph
-from carpal.inference.hands import cut_out
+from carpal.inference.assess import cut_out
 from carpal.report import codes, forms
-from carpal.report.findings import each, refused, together
-from carpal.report.source import read_source
+from carpal.report.content import each, refused, together
 from carpal.types import Assessment, BothSexes, Radiograph, Refusal, Result, Sex
-from dicom_kit import assessment, child_file, errors_of, pydicom, run_tool
+from dicom_kit import assessment, child_file, errors_of, header_of, pydicom, run_tool
+
+pytestmark = pytest.mark.slow
 
 pytest.importorskip("highdicom")
 
@@ -48,7 +49,7 @@ CASES: dict[str, Results] = {
 
 
 def made(results: Results, kinds: tuple[str, ...] = ("sr", "gsps", "fhir", "hl7"), data: bytes = UNKNOWN) -> Any:
-    return forms.make_all(kinds, results, read_source(data), shown(results, data))
+    return forms.make_all(kinds, results, header_of(data), shown(results, data))
 
 
 def shown(results: Results, data: bytes = UNKNOWN) -> list[tuple[Radiograph, Result]]:
@@ -123,24 +124,24 @@ def test_picture_and_state_are_valid_and_hold_all(name: str, tmp_path: Path) -> 
         written = pydicom.dcmread(path)
         assert written.Laterality == ("L" if name == "both sexes" else "")
         if kind == "capture":
-            assert written.DerivationDescription == together(CASES[name], read_source(UNKNOWN)).summary
+            assert written.DerivationDescription == together(CASES[name], header_of(UNKNOWN)).summary
             single = pydicom.dcmread(BytesIO(one))
             assert written.Columns == len(CASES[name]) * single.Columns
             assert written.Rows > single.Rows, "what they are stands above"
-    assert "131.4 months" in together(CASES["both sexes"], read_source(UNKNOWN)).summary
+    assert "131.4 months" in together(CASES["both sexes"], header_of(UNKNOWN)).summary
 
 
 def test_the_pdf_has_a_page_for_each_hand_with_both_ages() -> None:
     pytest.importorskip("reportlab")
     pypdf = pytest.importorskip("pypdf")
-    pdf = forms.page(shown(CASES["two hands, both sexes"]), read_source(UNKNOWN))
+    pdf = forms.page(shown(CASES["two hands, both sexes"]))
     pages = [" ".join(page.extract_text().split()) for page in pypdf.PdfReader(BytesIO(pdf)).pages]
     assert len(pages) == 2
     for page, side, months in zip(pages, ("left", "right"), (("126.0", "131.4"), ("130.0", "135.4")), strict=True):
         assert f"Hand on the {side} of the picture (this page)" in page
         assert "The sex is not known" in page
         assert all(f"{age} months" in page for age in months)
-    single = forms.page(shown([assessment()]), read_source(UNKNOWN))
+    single = forms.page(shown([assessment()]))
     assert "this page" not in pypdf.PdfReader(BytesIO(single)).pages[0].extract_text()
 
 
@@ -165,7 +166,7 @@ def test_fhir_and_hl7_hold_each_reading_too(name: str) -> None:
 
 
 def test_uids_are_those_of_no_other_result_and_the_same_each_time() -> None:
-    source = read_source(UNKNOWN)
+    source = header_of(UNKNOWN)
     uids = {name: made(results, ("sr",))["sr"].sop_instance_uid for name, results in CASES.items()}
     uids["girl"] = made([assessment()], ("sr",))["sr"].sop_instance_uid
     uids["none"] = forms.make(("sr",), refused(refusal(), assessment().model), source)["sr"].sop_instance_uid
@@ -183,7 +184,7 @@ def refusal() -> Any:
 
 def test_where_no_reading_has_an_age_the_whole_is_one_refusal() -> None:
     girl, boy = both().female, both().male
-    found = together([BothSexes(no_age(girl), no_age(boy))], read_source(UNKNOWN))
+    found = together([BothSexes(no_age(girl), no_age(boy))], header_of(UNKNOWN))
     assert (found.refusal, found.readings, found.sex) == (REFUSED, (), None)
     assert set(made([BothSexes(no_age(girl), no_age(boy))])) == {"sr", "fhir", "hl7"}
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carpal.inference.assess import assess
-from carpal.inference.hands import read_hands
-from carpal.trust import sex_fit
+from carpal.inference.assess import assess, read_hands
+from carpal.quality import sex_check
 from carpal.types import BothSexes, Exam, Radiograph, Sex
 
 Engines = Callable[..., Any]
@@ -57,8 +56,8 @@ def test_nobody_asks_without_an_age_or_where_it_fits_or_beyond_the_table(
 
 def test_a_child_far_from_both_means_raises_nothing(drawn_hand: Radiograph, fake_engine: Engines) -> None:
     assert assess(aged(drawn_hand, 120.0), Sex.MALE, fake_engine(months=80.0)).warnings == ()
-    assert sex_fit.warn(Sex.MALE, 120.0, 80.0, 110.0) == []
-    assert len(sex_fit.warn(Sex.MALE, 120.0, 80.0, 116.0)) == 1
+    assert sex_check.warn(Sex.MALE, 120.0, 80.0, 110.0) == []
+    assert len(sex_check.warn(Sex.MALE, 120.0, 80.0, 116.0)) == 1
 
 
 def test_given_regions_are_kept_for_the_other_sex(drawn_hand: Radiograph, fake_engine: Engines) -> None:

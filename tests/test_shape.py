@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carpal.anatomy import INDEX, REGIONS
-from carpal.model.mean_hand import MEAN_HAND
-from carpal.trust.shape import SPREAD, fit
+from carpal.anatomy import INDEX, MEAN_HAND, REGIONS
+from carpal.quality.hand_shape import SPREAD, fit
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -57,7 +56,7 @@ def test_scattered_and_collapsed_places_are_no_hand() -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the project's data folder")
 def test_the_spread_is_that_of_the_annotations() -> None:
     """Made again: root mean square distance of every region after an affine fit, hands outside fold 0."""
-    from carpal.data import shared
+    from carpal.lab.data import shared
 
     fold = shared.folds(shared.real(shared.read_train(SHARED)))
     points = [a.points_R3 for name, a in shared.read_regions(SHARED).items() if fold.get(name) != 0]

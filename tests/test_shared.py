@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from carpal.anatomy import INDEX
-from carpal.data import shared
-from carpal.data.rsna import Label
-from carpal.data.sources import prepare_from
-from carpal.data.store import open_store
 from carpal.errors import DataError
+from carpal.lab.data import shared
+from carpal.lab.data.sources import Label, prepare_from
+from carpal.lab.data.store import open_store
 
 POINTS = """dataset,id,source,width,height,roi,x,y,v
 rsna,12,k,200,400,PIP3,100,100,2

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carpal.errors import CalibrationRefused, ConfigError
-from carpal.trust import site
-from carpal.trust.site import Line, Site, cross_validate, fit_line, fit_site, read_site
+from carpal.quality import site
+from carpal.quality.site import Line, Site, cross_validate, fit_line, fit_site, read_site
 from carpal.types import Assessment, Interval, ModelId, Refusal, Sex
 
 MODEL = ModelId("alanet", "1", "ab" * 32)

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from carpal.anatomy import INDEX, REGIONS
-from carpal.data.sources import prepare_from, read_regions
-from carpal.data.store import open_store
 from carpal.errors import ConfigError, DataError
+from carpal.lab.data.sources import prepare_from, read_regions
+from carpal.lab.data.store import open_store
 
 REGIONS_CSV = "id,source,width,height,roi,x,y,v\na,k,60,80,Ulna,30,40,2\nc,k,60,80,Ulna,30,20,2\nz,k,60,80,Ulna,1,1,2\n"
 

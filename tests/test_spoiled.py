@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from carpal.anatomy import INDEX
-from carpal.model.mean_hand import MEAN_HAND
-from carpal.trust import fit, negatives, spoiled
+from carpal.anatomy import INDEX, MEAN_HAND
+from carpal.lab.evaluation import negatives, threshold_fit
 from carpal.types import Radiograph
 
 
@@ -33,8 +32,8 @@ def hand_HW() -> NDArray[np.uint8]:
 
 
 def test_a_cut_hand_is_the_rest_of_it(hand_HW: NDArray[np.uint8], points_R3: NDArray[np.float64]) -> None:
-    upper_HW = spoiled.spoil(hand_HW, points_R3, "cut wrist")
-    lower_HW = spoiled.spoil(hand_HW, points_R3, "cut fingertips")
+    upper_HW = threshold_fit.spoil(hand_HW, points_R3, "cut wrist")
+    lower_HW = threshold_fit.spoil(hand_HW, points_R3, "cut fingertips")
     assert upper_HW is not None
     assert lower_HW is not None
     assert np.array_equal(upper_HW, hand_HW[: len(upper_HW)])
@@ -51,7 +50,7 @@ def test_what_covers_a_hand_lies_where_it_should(
     kind: str, under: str, free: str, hand_HW: NDArray[np.uint8], points_R3: NDArray[np.float64]
 ) -> None:
     before_HW = hand_HW.copy()
-    covered_HW = spoiled.spoil(hand_HW, points_R3, kind, digit=4)
+    covered_HW = threshold_fit.spoil(hand_HW, points_R3, kind, digit=4)
     assert covered_HW is not None
     assert (covered_HW.dtype, covered_HW.shape) == (hand_HW.dtype, hand_HW.shape)
     assert np.array_equal(hand_HW, before_HW)
@@ -59,14 +58,14 @@ def test_what_covers_a_hand_lies_where_it_should(
     (x, y), (x0, y0) = (points_R3[INDEX[name], :2].round().astype(int) for name in (under, free))
     assert brighter_HW[y - 3 : y + 4, x - 3 : x + 4].any()
     assert not brighter_HW[y0 - 3 : y0 + 4, x0 - 3 : x0 + 4].any()
-    dark_HW = spoiled.spoil(255 - hand_HW, points_R3, kind, digit=4)
+    dark_HW = threshold_fit.spoil(255 - hand_HW, points_R3, kind, digit=4)
     assert dark_HW is not None
     assert np.abs(255 - dark_HW.astype(int) - covered_HW).max() < 40  # of a negative the same, but for the grain
 
 
 def test_points_that_lack_make_none(hand_HW: NDArray[np.uint8], points_R3: NDArray[np.float64]) -> None:
     points_R3[INDEX["Ulna"], 2] = 0
-    assert all(spoiled.spoil(hand_HW, points_R3, kind) is None for kind in spoiled.KINDS)
+    assert all(threshold_fit.spoil(hand_HW, points_R3, kind) is None for kind in threshold_fit.KINDS)
 
 
 def test_they_are_counted_apart(
@@ -79,22 +78,24 @@ def test_they_are_counted_apart(
     lacking_R3 = points_R3 * [1, 1, 0]
     points = [lacking_R3, points_R3, lacking_R3, points_R3, points_R3]
     annotated = [(SimpleNamespace(id=str(n), name="", male=True), hand_HW, each) for n, each in enumerate(points)]
-    monkeypatch.setattr(fit, "_annotated", lambda _, folds, each=None: iter(annotated[:each] if 0 in folds else []))
-    assert [case.name for case in fit.spoils(Path("data"), [0], 2)] == ["1"] * 5 + ["3"] * 5
-    monkeypatch.setattr(fit, "cuts", lambda *_, **__: iter(()))
+    chosen = lambda _, folds, each=None: iter(annotated[:each] if 0 in folds else [])  # noqa: E731
+    monkeypatch.setattr(threshold_fit, "_annotated", chosen)
+    assert [case.name for case in threshold_fit.spoils(Path("data"), [0], 2)] == ["1"] * 5 + ["3"] * 5
+    monkeypatch.setattr(threshold_fit, "cuts", lambda *_, **__: iter(()))
     empty: Callable[..., Any] = lambda *_, **__: iter(())  # noqa: E731
-    monkeypatch.setattr(fit, "radiographs", empty)
-    monkeypatch.setattr(fit, "brazilians", empty)
-    drawn = [fit.Case("drawn text", str(n), Radiograph(negatives.draw("text", n), "t")) for n in range(2)]
-    monkeypatch.setattr(fit, "others", lambda *_: iter(drawn))
-    monkeypatch.setattr(fit, "open_engine", lambda *_, **__: fake_engine())
+    monkeypatch.setattr(threshold_fit, "radiographs", empty)
+    monkeypatch.setattr(threshold_fit, "brazilians", empty)
+    drawn = [threshold_fit.Case("drawn text", str(n), Radiograph(negatives.draw("text", n), "t")) for n in range(2)]
+    monkeypatch.setattr(threshold_fit, "others", lambda *_: iter(drawn))
+    monkeypatch.setattr(threshold_fit, "open_engine", lambda *_, **__: fake_engine())
     fitted_on: list[str] = []
     limits = SimpleNamespace(as_dict=dict)
-    monkeypatch.setattr(fit, "fit_limits", lambda seen: (fitted_on.extend(case.kind for case in seen), limits)[1])
-    monkeypatch.setattr(fit, "judge", lambda case, _: "cropped" if case.kind == "cut wrist" else "")
-    block = fit.fit(Path("data"), each=2)
+    fit_limits = lambda seen: (fitted_on.extend(case.kind for case in seen), limits)[1]  # noqa: E731
+    monkeypatch.setattr(threshold_fit, "fit_limits", fit_limits)
+    monkeypatch.setattr(threshold_fit, "judge", lambda case, _: "cropped" if case.kind == "cut wrist" else "")
+    block = threshold_fit.fit(Path("data"), each=2)
     assert fitted_on == ["drawn text"] * 2
-    assert block["spoiled"].keys() == set(spoiled.KINDS)
+    assert block["spoiled"].keys() == set(threshold_fit.KINDS)
     assert block["spoiled"]["cut wrist"] == {"n": 2, "read_by_network": 2, "refused": 2, "codes": {"cropped": 2}}
     assert block["spoiled"]["cast"]["refused"] == 0
-    assert not {*block["fitted_on"], *block["kept_out"]} & set(spoiled.KINDS)
+    assert not {*block["fitted_on"], *block["kept_out"]} & set(threshold_fit.KINDS)

@@ -10,16 +10,15 @@ import pytest
 
 from carpal.anatomy import REGIONS
 from carpal.report import codes, sr
-from carpal.report.findings import findings
-from carpal.report.source import read_source
+from carpal.report.content import findings
 from carpal.types import Sex, Side
-from dicom_kit import assessment, child_file, pydicom
+from dicom_kit import assessment, child_file, header_of, pydicom
 
 highdicom = pytest.importorskip("highdicom")
 
 
 def report(data: bytes | None = None, **given: Any) -> Any:
-    source = read_source(data or child_file())
+    source = header_of(data or child_file())
     written = pydicom.dcmread(BytesIO(sr.write(findings(assessment(**given), source), source)))
     return highdicom.sr.ComprehensiveSR.from_dataset(written)
 

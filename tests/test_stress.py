@@ -14,9 +14,9 @@ from PIL import Image
 
 from carpal.checkout import commit, without_machine
 from carpal.errors import ConfigError
-from carpal.evaluation import stress_plot
-from carpal.trust import stress
-from carpal.trust.distortions import FAMILIES, Family
+from carpal.lab.evaluation import stress
+from carpal.lab.evaluation import stress as stress_plot
+from carpal.lab.evaluation.distortions import FAMILIES, Family
 from carpal.types import Radiograph, Sex
 
 CASES = [(name, strength) for name, family in FAMILIES.items() for strength in family.strengths]

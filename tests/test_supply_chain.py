@@ -11,12 +11,17 @@ import re
 import subprocess
 import sys
 import tomllib
+import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import carpal
 from carpal.errors import MissingSex
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src" / "carpal").rglob("*.py"))
@@ -81,6 +86,49 @@ def test_the_bill_of_materials_is_of_this_version_and_of_what_is_pinned() -> Non
     assert {canonical(re.split(r"[\[<>=~! ;]", each)[0]) for each in needed} <= set(listed)
 
 
+def licences(names: list[str]) -> dict[str, str]:
+    """What every package says of its licence that these requirements bring, as far as it is installed here."""
+    found: dict[str, str] = {}
+    waiting, seen = [Requirement(name) for name in names], set[tuple[str, str]]()
+    while waiting:
+        needed = waiting.pop()
+        if needed.name == "carpal":
+            continue  # its own extras are all asked for
+        for extra in {"", *needed.extras} - {extra for name, extra in seen if name == needed.name}:
+            seen.add((needed.name, extra))
+            try:
+                about = metadata.metadata(needed.name)
+            except metadata.PackageNotFoundError:
+                continue
+            said = [about.get("License-Expression") or "", *(about.get("License") or "").splitlines()[:1]]
+            said += [line for line in about.get_all("Classifier") or [] if line.startswith("License")]
+            found[canonical(needed.name)] = "; ".join(said)
+            below = map(Requirement, metadata.requires(needed.name) or [])
+            waiting += [each for each in below if each.marker is None or each.marker.evaluate({"extra": extra})]
+    return found
+
+
+COPYLEFT = re.compile(r"(?<!L)A?GPL|(?<!Lesser )General Public", re.IGNORECASE)
+
+
+def test_nothing_that_users_install_is_under_the_gpl() -> None:
+    """Every extra but those for work on carpal, and all that they bring. The bill of materials says the same."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: needs for name, needs in project["optional-dependencies"].items() if name not in ("test", "lint")}
+    found = licences([each for needs in (project["dependencies"], *extras.values()) for each in needs])
+    assert {"numpy", "python-gdcm", "pydicom"} <= set(found)
+    assert {name: said for name, said in found.items() if COPYLEFT.search(said) or not said.strip("; ")} == {}
+    bill = json.loads((ROOT / "deploy" / "sbom.json").read_text(encoding="utf-8"))
+    assert [part["name"] for part in bill["components"] if COPYLEFT.search(json.dumps(part.get("licenses")))] == []
+    assert not any("pylibjpeg-libjpeg" in line for line in (ROOT / "constraints.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize("said", ["GPL-3.0-only", "GPL V3.0", "License :: GNU General Public License v3", "AGPL-3.0"])
+def test_a_copyleft_licence_is_seen(said: str) -> None:
+    assert COPYLEFT.search(said)
+    assert not COPYLEFT.search("LGPL-2.1; GNU Lesser General Public License; MPL-2.0 AND MIT")
+
+
 def canonical(name: str) -> str:
     """As package indexes compare names."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -88,7 +136,8 @@ def canonical(name: str) -> str:
 
 def test_no_public_door_gives_an_age_without_a_sex(hand_png: Path) -> None:
     """Every public function that can return an age needs a sex: `read` raises, the others have no default for it."""
-    from carpal.inference import assess, explain, hands
+    from carpal.inference import assess, explain
+    from carpal.inference import assess as hands
 
     with pytest.raises(MissingSex):
         carpal.read(hand_png, weights=object())  # type: ignore[arg-type]
@@ -112,7 +161,7 @@ def test_no_public_door_gives_an_age_without_a_sex(hand_png: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_builds_make_the_same_wheel(tmp_path: Path) -> None:
+def test_two_builds_make_the_same_wheel_which_holds_weights_and_the_mark_of_types(tmp_path: Path) -> None:
     environment = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
     hashes = []
     for name in ("one", "two"):
@@ -121,3 +170,5 @@ def test_two_builds_make_the_same_wheel(tmp_path: Path) -> None:
         (wheel,) = (tmp_path / name).glob("*.whl")
         hashes.append(hashlib.sha256(wheel.read_bytes()).hexdigest())
     assert hashes[0] == hashes[1]
+    held = set(zipfile.ZipFile(wheel).namelist())
+    assert {"carpal/py.typed", "carpal/released/alanet.onnx", "carpal/released/alanet.json"} <= held

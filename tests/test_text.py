@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from carpal.report.text import facts, line, signed, years
+from carpal.report.text import facts, signed, years
+from carpal.report.text import one_line as line
 from carpal.types import Assessment, Interval, ModelId, Refusal, Sex
 
 MODEL = ModelId("alanet", "1", "0" * 64)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from carpal.training import log
-from carpal.training.log import Log
+from carpal.lab.training import log
+from carpal.lab.training.log import Log
 
 TENSORBOARD = log._tensorboard
 

@@ -14,6 +14,8 @@ import pytest
 
 from carpal.anatomy import REGIONS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 TUTORIAL = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(python|sh)\n(.*?)^```", TUTORIAL, re.MULTILINE | re.DOTALL)

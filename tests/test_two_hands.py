@@ -13,10 +13,9 @@ import pytest
 from PIL import Image
 
 from carpal.cli import main
-from carpal.data.synthetic import draw_hand
-from carpal.inference.assess import assess
-from carpal.inference.hands import difference, read_hands
-from carpal.trust.two_hands import find_valley, split
+from carpal.inference.assess import assess, difference, read_hands
+from carpal.lab.data.synthetic import draw_hand
+from carpal.quality.two_hands import find_valley, split
 from carpal.types import Assessment, BothSexes, Interval, ModelId, Radiograph, Sex
 
 

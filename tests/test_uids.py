@@ -9,18 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carpal.errors import ConfigError
-from carpal.report.findings import findings
-from carpal.report.source import read_source
-from carpal.report.uids import check_uid_root, derive, from_parts, is_uid
+from carpal.imaging.exam import check_uid_root, from_parts, is_uid
+from carpal.report.content import findings
+from carpal.report.dicom_common import derive
 from carpal.types import ModelId, Sex
-from dicom_kit import assessment, child_file, pydicom
+from dicom_kit import assessment, child_file, header_of, pydicom
 
 
 def test_a_uid_depends_on_radiograph_weights_sex_version_and_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    source, other = read_source(child_file()), read_source(child_file(SOPInstanceUID="1.2.3.4.6"))
+    source, other = header_of(child_file()), header_of(child_file(SOPInstanceUID="1.2.3.4.6"))
     found = findings(assessment(), source)
     first = derive("sr", found, source)
-    assert derive("sr", findings(assessment(), source), read_source(child_file(PatientID="another"))) == first
+    assert derive("sr", findings(assessment(), source), header_of(child_file(PatientID="another"))) == first
     different = {
         derive("capture", found, source),
         derive("sr", found, other),

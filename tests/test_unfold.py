@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from carpal.data.prepare import Sample, prepare
 from carpal.errors import WeightsError
+from carpal.lab.data.prepare import Sample, prepare
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
-from carpal.inference.eager import Deployed, run_eager  # noqa: E402 (needs torch)
-from carpal.inference.info import read_info  # noqa: E402
-from carpal.inference.onnx_runtime import OnnxEngine  # noqa: E402
-from carpal.model import unfold, weights  # noqa: E402
-from carpal.model.alanet import ALANet, ModelConfig  # noqa: E402
-from carpal.training import loop  # noqa: E402
-from carpal.training.config import Data, Optim, Run, Schedule  # noqa: E402
+from carpal.inference.onnx import OnnxEngine  # noqa: E402
+from carpal.inference.weights import read_info  # noqa: E402
+from carpal.lab.export.torch_runtime import Deployed, run_eager  # noqa: E402 (needs torch)
+from carpal.lab.model import unfold, weights  # noqa: E402
+from carpal.lab.model.alanet import ALANet, ModelConfig  # noqa: E402
+from carpal.lab.training import loop  # noqa: E402
+from carpal.lab.training.config import Data, Optim, Run, Schedule  # noqa: E402
 
 
 def unfolded(path: Path) -> Any:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from carpal.anatomy import INDEX, REGIONS
-from carpal.data.voc import number_joints, read_voc
 from carpal.errors import DataError
+from carpal.lab.data.annotations import number_joints, read_voc
 
 # A left hand, palm down, thumb to the right; the order is that of `REGIONS`.
 MCP = [(290, 290), (240, 200), (200, 190), (165, 200), (130, 220)]

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from carpal.errors import WeightsError
-from carpal.model import weights
-from carpal.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig
-from carpal.model.resnet import BATCH_NORM_EPS, ResNet50
+from carpal.lab.baselines import registry
+from carpal.lab.model import weights
+from carpal.lab.model.alanet import GREY_MEAN, GREY_STD, ALANet, ModelConfig
+from carpal.lab.model.resnet import BATCH_NORM_EPS, ResNet50
 
 CONFIG = ModelConfig(regions="anonymous", patch=False, long_side=96, width=4, roi_features=8)
 META = {"name": "tiny", "version": "0.0.1", "training": {"recipe": "none"}}
@@ -118,6 +119,20 @@ def test_an_unknown_architecture_is_refused(saved: tuple[Path, ALANet], architec
     rewrite(path, architecture=architecture)
     with pytest.raises(WeightsError, match=r"tiny\.json describes a network that this version does not know"):
         weights.load(path)
+
+
+def test_a_sidecar_of_0_5_1_is_read_and_one_of_a_removed_trunk_refused(saved: tuple[Path, ALANet]) -> None:
+    path, model = saved
+    architecture = json.loads(path.with_suffix(".json").read_text())["architecture"]
+    rewrite(path, architecture=architecture | {"trunk": "resnet50"})
+    for load in (weights.load, registry.load):
+        assert load(path)[0].config == model.config
+    rewrite(path, architecture=architecture | {"trunk": "densenet169"})
+    for load in (weights.load, registry.load):
+        with pytest.raises(
+            WeightsError, match=r"model\.trunk is 'densenet169' - that setting was removed, carpal 0\.5\.1"
+        ):
+            load(path)
 
 
 def test_another_architecture_is_told_by_its_tensors(saved: tuple[Path, ALANet]) -> None:

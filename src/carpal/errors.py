@@ -4,6 +4,7 @@
     ├─ InputError              the image, or what came with it
     │   ├─ UnreadableImage     not an image, truncated, no codec
     │   ├─ UnsuitableImage     an image, but not one to read an age from: too small, too large, several frames
+    │   ├─ BadIdentity         a UID that no object can carry: a result would lie in another study
     │   └─ MissingSex          neither given nor in the file; it is never guessed
     ├─ ConfigError             a setting outside its range, an unknown recipe
     ├─ WeightsError            wrong hash, another architecture, missing or unexpected names
@@ -17,18 +18,24 @@
         └─ ReaderDied          the process that decodes was killed by what it read, or by the clock
 
 `code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
+
+Packages that only some of us need: `need` imports one, or says which extra of `carpal` brings it.
 """
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import ClassVar
 
 
 class CarpalError(Exception):
-    """The base of all of ours; catch this to catch every mistake that a user can mend."""
+    """The base of all of ours; catch this to catch every mistake that a user can mend. `str(error)` is the sentence."""
 
     code: ClassVar[str] = "carpal-error"
+    """For machines, as "missing-sex": in JSON, REST and logs."""
     exit_code: ClassVar[int] = 4
+    """What the command returns: 2 usage, 3 input, 4 environment."""
 
 
 class InputError(CarpalError):
@@ -48,6 +55,12 @@ class UnsuitableImage(InputError):
     """The image decodes, but nothing could be read from it."""
 
     code = "unsuitable-image"
+
+
+class BadIdentity(InputError):
+    """The file names itself or its study in a way that no result can repeat: it would lie in another study."""
+
+    code = "bad-identity"
 
 
 class MissingSex(InputError):
@@ -118,3 +131,20 @@ class ReaderDied(NodeError):
     """The process that decodes was killed by what it read, or took too long; another one takes its place."""
 
     code = "reader-died"
+
+
+def need(module: str, feature: str, extra: str) -> ModuleType:
+    """Imports `module`; where it is missing or broken, a BackendError names the feature and the extra to install.
+
+    `feature` begins the sentence: need("onnxruntime", feature="The onnx backend", extra="onnx").
+    """
+    package = module.partition(".")[0]
+    mend = f"Run: pip install 'carpal[{extra}]'"
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or package).partition(".")[0]
+        raise BackendError(f"{feature} needs the package {missing}, which is not installed. {mend}") from error
+    except (ImportError, OSError, RuntimeError) as error:  # installed, but its libraries do not load
+        message = f"{feature} needs the package {package}, which is installed but does not load ({error}). {mend}"
+        raise BackendError(message) from error

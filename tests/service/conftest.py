@@ -20,10 +20,10 @@ from serving import free_port
 from starlette.testclient import TestClient
 
 from carpal.inference.engine import Reading
-from carpal.service.app import create_app
-from carpal.service.settings import Settings
-from carpal.trust.site import Check, Line, Site
+from carpal.quality.site import Check, Line, Site
 from carpal.types import ModelId, Radiograph, Sex
+from carpal.web.app import create_app
+from carpal.web.settings import Settings
 
 PATIENCE = 120.0
 """Seconds: the machine that runs the tests may be busy."""

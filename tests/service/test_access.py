@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hmac
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from carpal.errors import ConfigError
-from carpal.service.app import create_app
-from carpal.service.auth import SESSION_SECONDS, Role, Tokens
-from carpal.service.settings import Settings, is_loopback
+from carpal.web.app import create_app
+from carpal.web.auth import SESSION_SECONDS, Role, Tokens
+from carpal.web.settings import Settings, is_loopback
 
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]
@@ -31,7 +33,7 @@ def tokens(tmp_path: Path) -> Tokens:
 
 
 def form_token(page: str) -> str:
-    found = re.search(r'name="form_token" value="([0-9a-f]{64})"', page)
+    found = re.search(r'name="form_token" value="([^"]+)"', page)
     assert found
     return found.group(1)
 
@@ -54,19 +56,49 @@ def test_odd_token_names_are_refused(tokens: Tokens, name: str) -> None:
         tokens.add(name, Role.READER)
 
 
-def test_a_session_ends_with_time_with_its_token_and_when_it_is_forged(tokens: Tokens) -> None:
+def test_a_session_ends_with_time_with_its_token_and_when_it_is_forged(
+    tokens: Tokens, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user = tokens.user_of(tokens.add("anna", Role.READER))
+    tokens.add("otto", Role.ADMIN)
     assert user is not None
-    cookie = tokens.session(user, now=1000)
-    assert tokens.user_of_session(cookie, now=1001) == user
-    assert tokens.user_of_session(cookie, now=1001 + SESSION_SECONDS) is None
-    name, expiry, signature = cookie.split(":")
-    assert tokens.user_of_session(f"{name}:{int(expiry) + 1}:{signature}", now=1001) is None
-    assert tokens.user_of_session(f"{name}:{expiry}:{'0' * 64}", now=1001) is None
-    assert tokens.user_of_session("::", now=1001) is None
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    cookie = tokens.session(user)
+    assert tokens.user_of_session(cookie) == user
+    assert tokens.session(user) != cookie
+    forged = [cookie.replace("anna", "otto"), cookie[:-1], cookie + "x", cookie.rsplit(".", 1)[0], "::", "", "anna:"]
+    forged += [cookie[:at] + chr(ord(cookie[at]) ^ 1) + cookie[at + 1 :] for at in range(len(cookie) - 1)]
+    assert [each for each in forged if tokens.user_of_session(each) is not None] == []
+    monkeypatch.setattr(time, "time", lambda: 1000.0 + SESSION_SECONDS)
+    assert tokens.user_of_session(cookie) == user
+    monkeypatch.setattr(time, "time", lambda: 1001.0 + SESSION_SECONDS)
+    assert tokens.user_of_session(cookie) is None
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
     tokens.remove("anna")
     tokens.add("anna", Role.ADMIN)
-    assert tokens.user_of_session(cookie, now=1001) is None
+    assert tokens.user_of_session(cookie) is None
+
+
+def test_a_session_of_version_0_5_signs_in_again(tokens: Tokens, tmp_path: Path) -> None:
+    """Its cookie: name, expiry, and the HMAC of both and of the token's hash, in hexadecimal digits."""
+    tokens.add("anna", Role.READER)
+    expiry, sha256 = int(time.time()) + 3600, tokens.entries()["anna"].sha256
+    message = f"session:anna:{expiry}:{sha256}".encode()
+    old = hmac.new((tmp_path / "data" / "secret").read_bytes(), message, "sha256").hexdigest()
+    assert tokens.user_of_session(f"anna:{expiry}:{old}") is None
+
+
+def test_a_form_token_is_of_one_browser_one_session_and_a_day(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 1000.0)
+    sent = tokens.form_token("browser", "session")
+    assert tokens.form_token_is(sent, "browser", "session")
+    others = [("other", "session"), ("browser", "other"), ("browser", ""), ("", "session"), ("session", "browser")]
+    assert [pair for pair in others if tokens.form_token_is(sent, *pair)] == []
+    assert not tokens.form_token_is(tokens.form_token("", ""), "", "")
+    assert not tokens.form_token_is(sent.replace("form", "from"), "browser", "session")
+    assert not tokens.form_token_is(sent[:-1], "browser", "session")
+    monkeypatch.setattr(time, "time", lambda: 1001.0 + SESSION_SECONDS)
+    assert not tokens.form_token_is(sent, "browser", "session")
 
 
 def test_others_are_only_served_with_tokens(tmp_path: Path, engine: Any) -> None:
@@ -122,6 +154,21 @@ def test_a_form_from_elsewhere_is_refused(client: TestClient, problem: Problem) 
     for headers in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}):
         answer = client.post("/api/v1/jobs", headers=headers)
         assert problem(answer, 403, "cross-site")
+
+
+def test_a_form_of_another_session_is_refused(
+    build: Callable[..., TestClient], tokens: Tokens, problem: Problem
+) -> None:
+    """Also of the same browser: the page before signing in, and that of who sat here before."""
+    anna, otto, client = tokens.add("anna", Role.READER), tokens.add("otto", Role.READER), build()
+    before = form_token(client.get("/login", headers=HTML).text)
+    hers = form_token(client.post("/login", data={"token": anna, "form_token": before}, headers=HTML).text)
+    english = {"language": "en"}
+    assert problem(client.post("/language", data=english | {"form_token": before}), 403, "bad-form")
+    assert client.post("/language", data=english | {"form_token": hers}, follow_redirects=False).status_code == 303
+    his = form_token(client.post("/login", data={"token": otto, "form_token": hers}, headers=HTML).text)
+    assert problem(client.post("/language", data=english | {"form_token": hers}), 403, "bad-form")
+    assert client.post("/language", data=english | {"form_token": his}, follow_redirects=False).status_code == 303
 
 
 def test_the_way_back_leads_nowhere_else(client: TestClient) -> None:

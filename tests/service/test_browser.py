@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 
 from browser_kit import PATIENCE, choose, drawn, grey, ready, tab_to, upload
 
+pytestmark = pytest.mark.slow
+
 expect.set_options(timeout=PATIENCE)
 
 

@@ -14,6 +14,8 @@ from playwright.sync_api import Page, expect
 from browser_kit import PATIENCE, serious, unfold
 from serve_kit import settled
 
+pytestmark = pytest.mark.slow
+
 expect.set_options(timeout=PATIENCE)
 WIDE = {"viewport": {"width": 1280, "height": 900}, "color_scheme": "light", "locale": "en-US"}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "locale": "de-DE"}

@@ -13,6 +13,8 @@ from playwright.sync_api import Page, expect
 
 from browser_kit import PATIENCE, ready, upload
 
+pytestmark = pytest.mark.slow
+
 expect.set_options(timeout=PATIENCE)
 COVERED = """() => {
   const names = [...document.querySelectorAll("#overlay text")].filter((name) => name.checkVisibility());

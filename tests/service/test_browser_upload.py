@@ -12,6 +12,8 @@ from playwright.sync_api import Page, Request, expect
 
 from browser_kit import PATIENCE
 
+pytestmark = pytest.mark.slow
+
 expect.set_options(timeout=PATIENCE)
 ROWS = "#studies tbody tr"
 

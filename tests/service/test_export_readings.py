@@ -16,8 +16,8 @@ from starlette.testclient import TestClient
 
 from carpal.anatomy import INDEX
 from carpal.cli import main
-from carpal.data.store import open_store
 from carpal.imaging.read import read_radiograph
+from carpal.lab.data.store import open_store
 from carpal.types import Radiograph
 from node_kit import as_bytes, radiograph
 

@@ -15,10 +15,10 @@ from starlette.testclient import TestClient
 
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError
-from carpal.service.readings import Reading, Readings, Study
-from carpal.service.stored import from_plain
-from carpal.trust.site import Site
+from carpal.quality.site import Site
 from carpal.types import Assessment, ModelId
+from carpal.web.review import Reading, Readings, Study
+from carpal.web.study_store import from_plain
 
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]

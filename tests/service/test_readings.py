@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from carpal.service.agreement import Agreement
-from carpal.service.auth import Role, Tokens
-from carpal.service.readings import Reading, Readings, Study
+from carpal.web.agreement import Agreement
+from carpal.web.auth import Role, Tokens
+from carpal.web.review import Reading, Readings, Study
 
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]

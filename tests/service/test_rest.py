@@ -13,7 +13,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from carpal.anatomy import REGIONS
-from carpal.service.studies import Facts, Studies
+from carpal.web.study_store import Studies, UploadFacts
+
+pytestmark = pytest.mark.slow
 
 Queue = Callable[..., dict[str, Any]]
 Problem = Callable[..., bool]
@@ -121,7 +123,7 @@ def test_what_was_not_read_is_read_after_a_restart(
 ) -> None:
     (tmp_path / "data").mkdir()
     before = Studies(tmp_path / "data", engine)
-    study = before.receive(io.BytesIO(png), "hand.png", Facts(sex="male"), "local")
+    study = before.receive(io.BytesIO(png), "hand.png", UploadFacts(sex="male"), "local")
     assert (before.jobs.lease("web-worker", 600, ["web"]) is not None) if taken else True
     before.jobs.close()
     client = build()

@@ -20,6 +20,8 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 from carpal.types import Radiograph
 from node_kit import as_bytes, radiograph
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [not_a_server_error, response_schema_conformance, status_code_conformance]
 BOUNDED = settings(
     max_examples=5,

@@ -16,6 +16,8 @@ from starlette.testclient import TestClient
 from carpal.types import Radiograph
 from node_kit import as_bytes, radiograph
 
+pytestmark = pytest.mark.slow
+
 EVIL = "<script>alert('x')</script><b>"
 HTML = {"Accept": "text/html"}
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from carpal.service import studies as studies_module
-from carpal.service.studies import AT_ONCE
-from carpal.service.turns import Turns
+from carpal.web import study_store as studies_module
+from carpal.web.study_store import AT_ONCE
+from carpal.web.turns import Turns
 
 PATIENCE = 60.0
 """Seconds: the machine that runs the tests may be busy."""

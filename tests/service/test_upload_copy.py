@@ -13,8 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from carpal.errors import OutOfResources, UnreadableImage
-from carpal.service.spool import CHUNK, Spool
-from carpal.service.studies import Facts, Studies
+from carpal.queue.spool import CHUNK, Spool
+from carpal.web.study_store import Facts, Studies
 
 
 class Pieces(io.BytesIO):
@@ -71,7 +71,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     client = build()
-    monkeypatch.setattr("carpal.service.spool.shutil.copyfileobj", full)
+    monkeypatch.setattr("carpal.queue.spool.shutil.copyfileobj", full)
     answer = client.post(path, files={field: ("Doe.png", png)}, data={"sex": "male"})
     assert problem(answer, 507, "out-of-resources")
     assert "No space left" in answer.json()["error"]

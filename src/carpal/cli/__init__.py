@@ -16,6 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 2 usage, 3 input, 4 environment. Wrong usage exits by itself."""
     from carpal.cli.parser import build_parser
 
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show ends no run: its letters are escaped
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     arguments = build_parser().parse_args(argv)
     if arguments.debug:
         return _run(arguments)

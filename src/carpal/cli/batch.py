@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 from carpal.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
+    from carpal.inference.assess import Facts
     from carpal.inference.engine import Engine
     from carpal.inference.pipeline import Done, Job
     from carpal.report.lines import ResultLines
-    from carpal.report.parquet import ResultTable
-    from carpal.types import Result, Sex
+    from carpal.report.results import ResultTable
+    from carpal.types import Sex
 
     Render = Callable[[Done], list[str]]
 
@@ -54,57 +55,69 @@ def add(parser: Any) -> None:
 def run(arguments: Namespace) -> int:
     """Reads all images that have no result yet; returns 3 where one of them gave none."""
     import carpal
-    from carpal.cli.commands import finished
     from carpal.growth.reference import find_reference
+    from carpal.inference.assess import Facts
     from carpal.inference.engine import open_engine
     from carpal.inference.pipeline import find_images
-    from carpal.trust.site import read_site
+    from carpal.quality.site import read_site
 
     _check(arguments)
     sexes = _sexes(arguments.sexes)
     opening = partial(open_engine, arguments.weights, arguments.backend, 1, arguments.precision)
     engine = opening()
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    finish = partial(finished, site=site, table=find_reference(arguments.reference))
-    render = partial(_lines, finish=finish, model=engine.model)
+    facts = Facts(site=site, reference=find_reference(arguments.reference))
+    render = partial(_lines, model=engine.model)
     failed = 0
     with _open_results(arguments.out, {"model": asdict(engine.model), "carpal": carpal.__version__}) as results:
-        total = sum(1 for source in arguments.images for _ in find_images(source))
+        passed_over: list[str] = []
+        total = sum(1 for source in arguments.images for _ in find_images(source, partial(_say_passed, passed_over)))
         progress = Progress(total, len(results))
         images = (image for source in arguments.images for image in find_images(source) if image not in results)
         jobs = _jobs(images, arguments.sex, sexes)
-        for image, lines in _read(jobs, arguments, engine, opening, render):
+        for image, lines in _read(jobs, arguments, engine, opening, render, facts):
             if image not in results:
                 entries = [json.loads(line) for line in lines]
                 results.append(image, entries)
                 failed += any(entry["refused"] for entry in entries)
                 progress.step()
-        progress.end(failed)
+        progress.end(failed, len(passed_over))
     return InputError.exit_code if failed else 0
+
+
+def _say_passed(passed_over: list[str], path: str, what: str) -> None:
+    """A file of a folder that is not read is named, with what it is."""
+    passed_over.append(path)
+    print(f"carpal: passed over: {path}: {what}", file=sys.stderr, flush=True)
 
 
 def _open_results(path: Path, made_by: Mapping[str, Any]) -> ResultLines | ResultTable:
     from carpal.report.lines import ResultLines
-    from carpal.report.parquet import ResultTable
+    from carpal.report.results import ResultTable
 
     return (ResultTable if path.suffix == ".parquet" else ResultLines)(path, made_by)
 
 
 def _read(
-    jobs: Iterator[Job], arguments: Namespace, engine: Engine, opening: Callable[[], Engine], render: Render
+    jobs: Iterator[Job],
+    arguments: Namespace,
+    engine: Engine,
+    opening: Callable[[], Engine],
+    render: Render,
+    facts: Facts,
 ) -> Iterator[tuple[str, list[str]]]:
     """Every image with its lines of JSON, read on this machine or by Ray."""
     unknown, workers = arguments.sex == "unknown", _workers(arguments.workers)
     if arguments.ray is None:
         from carpal.inference.pipeline import read_many, usable_cores
 
-        for done in read_many(jobs, engine, workers or usable_cores(), unknown):
+        for done in read_many(jobs, engine, workers or usable_cores(), unknown, facts):
             yield done.image, render(done)
         return
     from carpal.inference.on_ray import read_on_ray
     from carpal.inference.ray_actor import Work
 
-    work = Work(opening, render, engine.model, unknown, str(Path.cwd()))
+    work = Work(opening, render, engine.model, unknown, facts, str(Path.cwd()))
     yield from read_on_ray(jobs, work, arguments.ray, workers)
 
 
@@ -134,32 +147,42 @@ def _workers(text: str) -> int | None:
 
 
 def _sexes(path: Path | None) -> dict[str, Sex]:
-    from carpal.data.tables import read_table, truth
+    """The sex of each id, as it stands and without what a spreadsheet adds (`bare_id`). Raises DataError."""
+    from carpal.errors import DataError
+    from carpal.lab.data.tables import bare_id, read_table, truth
     from carpal.types import Sex
 
-    if path is None:
-        return {}
-    lines = read_table(path, ("id", "male"))
-    return {line.cells["id"]: Sex.MALE if truth(path, line, "male") else Sex.FEMALE for line in lines}
+    sexes: dict[str, Sex] = {}
+    for line in () if path is None else read_table(path, ("id", "male")):
+        assert path is not None
+        sex = Sex.MALE if truth(path, line, "male") else Sex.FEMALE
+        for name in {line.cells["id"], bare_id(line.cells["id"])}:
+            if sexes.setdefault(name, sex) is not sex:
+                raise DataError(f"{path}, line {line.number}, gives {name!r} the other sex than before - keep one.")
+    return sexes
 
 
 def _jobs(images: Iterator[str], stated: str | None, sexes: dict[str, Sex]) -> Iterator[Job]:
     from carpal.inference.assess import to_sex
     from carpal.inference.pipeline import Job
+    from carpal.lab.data.tables import bare_id
 
     sex = None if stated == "unknown" else to_sex(stated)
-    return (Job(image, sex or sexes.get(Path(image).stem)) for image in images)
+    for image in images:
+        names = (Path(image).stem, Path(image).name)
+        known = (sexes[name] for name in (*names, *map(bare_id, names)) if name in sexes)
+        yield Job(image, sex or next(known, None))
 
 
-def _lines(done: Done, finish: Callable[[Result, float | None], Result], model: Any) -> list[str]:
+def _lines(done: Done, model: Any) -> list[str]:
     """An image's results as lines of JSON."""
     from carpal.cli.commands import rendered
-    from carpal.report import as_json
+    from carpal.report import results as as_json
     from carpal.report.lines import as_line
 
     if done.error is not None:
         return [as_line(as_json.refused_entry(done.image, done.sex, done.error, model))]
-    return [as_line(rendered(finish(result, done.months))[0]) for result in done.results]
+    return [as_line(rendered(result)[0]) for result in done.results]
 
 
 class Progress:
@@ -187,14 +210,15 @@ class Progress:
         left = (self.total - there) / max(rate, 1e-9)
         return f"[{'#' * filled:<{WIDTH}}] {there}/{self.total}  {rate:.1f}/s  {left:.0f} s left "
 
-    def end(self, failed: int) -> None:
-        """The last line: how many, how fast, how many without an age."""
+    def end(self, failed: int, passed_over: int = 0) -> None:
+        """The last line: how many, how fast, how many without an age, how many files were no images."""
         seconds = time.monotonic() - self.start
         rate = self.done / max(seconds, 1e-9)
         clear = "\r" if sys.stderr.isatty() else ""
         print(
             f"{clear}carpal: {self.done} images read in {seconds:.1f} s "
-            f"({rate:.1f} a second), {failed} of them without an age",
+            f"({rate:.1f} a second), {failed} of them without an age"
+            + (f"; {passed_over} files passed over" if passed_over else ""),
             file=sys.stderr,
             flush=True,
         )

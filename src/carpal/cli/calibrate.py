@@ -47,8 +47,8 @@ def run_calibrate(arguments: Namespace) -> int:
 
 
 def _intervals(arguments: Namespace) -> int:
-    from carpal.evaluation.calibrate import fit_intervals, weak
-    from carpal.evaluation.intervals import lines
+    from carpal.lab.evaluation.calibrate import fit_intervals, weak
+    from carpal.lab.evaluation.coverage import lines
 
     fitted = fit_intervals(
         arguments.images,
@@ -66,7 +66,7 @@ def _intervals(arguments: Namespace) -> int:
 
 def _site(arguments: Namespace) -> int:
     from carpal.errors import ConfigError
-    from carpal.evaluation.calibrate import calibrate_site
+    from carpal.lab.evaluation.calibrate import calibrate_site
     from carpal.report import write_atomically
 
     if not arguments.out.parent.is_dir():

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,9 @@ from carpal.cli.reports import Reports, plan_reports
 from carpal.errors import CarpalError, ConfigError, InputError
 
 if TYPE_CHECKING:
-    from carpal.data.prepare import Align
-    from carpal.growth.reference import Reference
+    from carpal.inference.assess import Facts
     from carpal.inference.engine import Engine
-    from carpal.trust.site import Site
+    from carpal.lab.data.prepare import Align
     from carpal.types import Radiograph, Result, Sex
 
 
@@ -29,10 +28,10 @@ def run_assess(arguments: Namespace) -> int:
 
         return batch.run(arguments)
     from carpal.growth.reference import find_reference
-    from carpal.inference.assess import to_sex
+    from carpal.inference.assess import Facts, to_sex
     from carpal.inference.engine import open_engine
-    from carpal.report import as_json
-    from carpal.trust.site import read_site
+    from carpal.quality.site import read_site
+    from carpal.report import results as as_json
 
     table = find_reference(arguments.reference)
     reports = plan_reports(arguments, table)
@@ -41,18 +40,18 @@ def run_assess(arguments: Namespace) -> int:
     _check_outputs([*overlays, json_path], arguments.images)
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    finish = partial(finished, site=site, table=table)
+    facts = Facts(site=site, reference=table)
     lines = sys.stderr if arguments.json == "-" else sys.stdout
     unknown = arguments.sex == "unknown"
     stated = None if unknown else to_sex(arguments.sex)
     entries = []
     for image, overlay in zip(arguments.images, overlays, strict=True):
-        for entry, line in _assess_one(image, stated, engine, overlay, finish, reports, unknown):
+        for entry, line in _assess_one(image, stated, engine, overlay, facts, reports, unknown):
             entries.append(entry)
             if line is not None:
                 print(line, file=lines, flush=True)
     if arguments.json == "-":
-        print(as_json.document(entries), end="")
+        print(as_json.document(entries, ascii_only=True), end="")  # whatever the terminal's encoding, it is JSON
     elif json_path is not None:
         as_json.write(json_path, entries)
     failed = any(entry["refused"] for entry in entries) or (reports is not None and reports.failed)
@@ -64,26 +63,30 @@ def _assess_one(
     stated: Sex | None,
     engine: Engine,
     overlay: Path | None,
-    finish: Callable[[Result, float | None], Result],
+    facts: Facts,
     reports: Reports | None,
     unknown: bool,
 ) -> list[tuple[dict[str, Any], str | None]]:
     """The JSON entry and the line of each hand in an image; the line is None where an error was printed instead."""
-    from carpal.imaging.read import read_radiograph
-    from carpal.inference.assess import choose_sex
-    from carpal.inference.hands import read_hands
-    from carpal.report import as_json
+    from dataclasses import replace
 
-    sex = stated
+    from carpal.imaging.read import open_image
+    from carpal.inference.assess import choose_sex, read_hands
+    from carpal.report import results as as_json
+
+    sex, header = stated, None
     try:
-        radiograph = read_radiograph(image)
+        file = open_image(image)
+        header = file.header
+        radiograph = file.decode()
         sex = stated or radiograph.sex
-        read = read_hands(radiograph, None if unknown else choose_sex(radiograph, stated), engine)
-        results = [finish(result, radiograph.age_months) for result in read]
+        facts = replace(facts, age_months=radiograph.age_months)
+        wanted = None if unknown else choose_sex(radiograph, stated)
+        results: list[Result] = [*read_hands(radiograph, wanted, engine, facts)]
     except CarpalError as error:
         print(f"carpal: error: {error}", file=sys.stderr, flush=True)
         if reports is not None:
-            reports.write_refusal(image, error, engine.model, sex)
+            reports.write_refusal(image, header, error, engine.model, sex)
         return [(as_json.refused_entry(image, sex, error, engine.model), None)]
     for number, result in enumerate(results):
         picture = overlay if len(results) == 1 or overlay is None else _numbered(overlay, number)
@@ -110,22 +113,10 @@ def _say_and_draw(result: Result, radiograph: Radiograph, overlay: Path | None) 
         save(overlay, radiograph, result)
 
 
-def finished(result: Result, months: float | None, site: Site | None, table: Reference | None) -> Result:
-    """A hand's result after a hospital's calibration, without the age of an adult, and compared with other children.
-
-    `months` is the chronological age, as far as anybody states it; `table` None is the default reference.
-    """
-    from carpal.growth.compare import compared
-    from carpal.growth.reference import reference
-    from carpal.trust.refusal import of_stated_age
-    from carpal.trust.site import calibrated
-
-    return compared(of_stated_age(calibrated(result, site), months), months, table or reference())
-
-
 def rendered(result: Result) -> tuple[dict[str, Any], str]:
     """The JSON entry and the line of a result."""
-    from carpal.report import as_json, text
+    from carpal.report import results as as_json
+    from carpal.report import text
 
     return as_json.entry_of(result), text.line_of(result)
 
@@ -134,12 +125,15 @@ def overlay_paths(overlay: Path | None, images: Sequence[str]) -> list[Path | No
     """Where each image's picture goes: FILE.png for one; FILE-<stem>.png for several, numbered where stems repeat."""
     if overlay is None or len(images) == 1:
         return [overlay] * len(images)
+    from carpal.imaging.read import file_name
+
     paths: list[Path | None] = []
     for image in images:
-        path, number = overlay.with_name(f"{overlay.stem}-{Path(image).stem}{overlay.suffix}"), 1
+        stem, number = Path(file_name(image)).stem, 1
+        path = overlay.with_name(f"{overlay.stem}-{stem}{overlay.suffix}")
         while path in paths:
             number += 1
-            path = overlay.with_name(f"{overlay.stem}-{Path(image).stem}-{number}{overlay.suffix}")
+            path = overlay.with_name(f"{overlay.stem}-{stem}-{number}{overlay.suffix}")
         paths.append(path)
     return paths
 
@@ -163,7 +157,7 @@ def _check_outputs(outputs: Sequence[Path | None], images: Sequence[str]) -> Non
 
 def run_evaluate(arguments: Namespace) -> int:
     """Measures the errors on labelled radiographs."""
-    from carpal.evaluation import run
+    from carpal.lab.evaluation import run
 
     report = run.evaluate(
         arguments.images,
@@ -181,7 +175,7 @@ def run_evaluate(arguments: Namespace) -> int:
 
 def run_prepare(arguments: Namespace) -> int:
     """Prepares a store."""
-    from carpal.data.sources import prepare_from
+    from carpal.lab.data.sources import prepare_from
     from carpal.report.text import facts
 
     if arguments.pseudo_regions and not arguments.align:
@@ -215,11 +209,11 @@ def run_train(arguments: Namespace) -> int:
     """Trains a recipe, or continues its run."""
     from dataclasses import replace
 
-    from carpal.optional import need
+    from carpal.errors import need
 
     for package in ("torch", "safetensors"):
         need(package, feature="Training", extra="torch")
-    from carpal.training import checkpoint, config, loop, recipes
+    from carpal.lab.training import checkpoint, config, loop, recipes
 
     run = recipes.get(arguments.recipe)
     run = replace(run, data=replace(run.data, stores=tuple(arguments.data)))
@@ -234,12 +228,12 @@ def run_train(arguments: Namespace) -> int:
 
 def run_export(arguments: Namespace) -> int:
     """Writes the ONNX file and says how close it is to PyTorch."""
-    from carpal.optional import need
+    from carpal.errors import need
     from carpal.report.text import facts
 
     for package in ("torch", "safetensors", "onnx", "onnxscript", "onnxruntime"):
         need(package, feature="Exporting", extra="export")
-    from carpal.inference.export import export
+    from carpal.lab.export.export import export
 
     info = export(
         arguments.source,
@@ -257,9 +251,9 @@ def run_export(arguments: Namespace) -> int:
 
 def run_info(arguments: Namespace) -> int:
     """Prints what the sidecar says, after the hash was checked."""
-    from carpal.inference.info import read_info
+    from carpal.inference.weights import read_info
     from carpal.report.text import facts
 
     values = read_info(arguments.weights).as_dict()
-    print(json.dumps(values, indent=2, ensure_ascii=False) if arguments.json else facts(values))
+    print(json.dumps(values, indent=2) if arguments.json else facts(values))
     return 0

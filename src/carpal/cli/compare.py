@@ -21,9 +21,9 @@ def _compare(commands: Any) -> None:
         commands,
         "compare",
         "put evaluations of several systems side by side, as the paper's tables",
-        "Writes tables.md, tables.tex, tables.csv and compare.png. What intervals cannot separate gets no rank.",
+        "Writes tables.md, tables.csv and compare.png. What intervals cannot separate gets no rank.",
         "  carpal compare bench/eval/* --out bench/tables\n"
-        "  carpal compare bench/eval/* --out bench/tables --latency 50 --into README.md",
+        "  carpal compare bench/eval/* --out bench/tables --latency 50 --into docs/baselines.md",
         "a folder that `carpal evaluate` did not write, systems on different hands",
     )
     parser.set_defaults(module="compare")
@@ -83,7 +83,7 @@ def _figures(commands: Any) -> None:
 
 def run_compare(arguments: Namespace) -> int:
     """Writes the tables and prints them."""
-    from carpal.evaluation import compare_run
+    from carpal.lab.evaluation import compare_run
 
     print(compare_run.run(arguments.runs, arguments.out, rounds=arguments.latency, into=arguments.into), end="")
     return 0
@@ -91,7 +91,7 @@ def run_compare(arguments: Namespace) -> int:
 
 def run_pool(arguments: Namespace) -> int:
     """Puts them together and prints each part's error and that of all."""
-    from carpal.evaluation import pool
+    from carpal.lab.evaluation import pool
 
     print(pool.lines(pool.pool(arguments.runs, arguments.out)))
     return 0
@@ -99,7 +99,7 @@ def run_pool(arguments: Namespace) -> int:
 
 def run_figures(arguments: Namespace) -> int:
     """Draws the figures and prints their paths."""
-    from carpal.evaluation import figures
+    from carpal.lab.evaluation import figures
 
     written = figures.run(
         arguments.images,

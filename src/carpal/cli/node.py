@@ -43,7 +43,7 @@ def _config(parser: Any) -> None:
 
 
 def _need_packages() -> None:
-    from carpal.optional import need
+    from carpal.errors import need
 
     for package in PACKAGES:
         need(package, feature="The node", extra="node")
@@ -52,9 +52,10 @@ def _need_packages() -> None:
 def run_node(arguments: Namespace) -> int:
     """Runs the node, or checks its audit log."""
     _need_packages()
-    from carpal.service import audit, logs
-    from carpal.service.config import load
-    from carpal.service.node import AUDIT, Node
+    from carpal.node import audit
+    from carpal.node.app import AUDIT, Node
+    from carpal.node.config import load
+    from carpal.queue import logs
 
     config = load(arguments.config)
     if arguments.verify_audit:
@@ -73,8 +74,8 @@ def run_doctor(arguments: Namespace) -> int:
     from dataclasses import asdict
 
     from carpal.errors import NodeError
-    from carpal.service import logs
-    from carpal.service.doctor import examine
+    from carpal.node.doctor import examine
+    from carpal.queue import logs
 
     logs.silence_libraries()
     found = examine(arguments.config)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import carpal
-from carpal.cli import average, batch, calibrate, compare, deidentify, node, quantize, reports, serve, trust
+from carpal.cli import batch, calibrate, compare, deidentify, node, quantize, reports, serve, trust
 from carpal.cli.words import NOTICE, WIDTH, Help, add_network, add_path, add_reference, command
 
 
@@ -25,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, title="commands")
     for add in (_assess, _evaluate, _prepare, _train, _export, _info):
         add(commands)
-    for module in (average, quantize, calibrate, compare, deidentify, trust, serve, node):
+    for module in (quantize, calibrate, compare, deidentify, trust, serve, node):
         module.add(commands)
     return parser
 
@@ -214,7 +214,7 @@ def _info(commands: Any) -> None:
 
 def recipes() -> dict[str, str]:
     """The recipes' names and the first sentences of their docstrings, read as text: importing them needs PyTorch."""
-    source = Path(__file__).parents[1] / "training" / "recipes.py"
+    source = Path(__file__).parents[1] / "lab" / "training" / "recipes.py"
     functions = [
         node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef)
     ]

@@ -35,12 +35,12 @@ def add(commands: Any) -> None:
 
 def run_quantize(arguments: Namespace) -> int:
     """Quantises, measures, and prints what the gate found."""
-    from carpal.optional import need
+    from carpal.errors import need
     from carpal.report.text import facts
 
     for package in ("onnx", "onnxruntime"):
         need(package, feature="Quantising", extra="export")
-    from carpal.evaluation.quantised import quantize
+    from carpal.lab.export.quantize import quantize
 
     info = quantize(arguments.weights, arguments.data, arguments.out, default=arguments.default, keep=arguments.keep)
     shown = {name: value for name, value in info.quantised.items() if name != "effects"}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from carpal.errors import CarpalError, ConfigError, InputError
+from carpal.errors import BadIdentity, CarpalError, ConfigError
 
 if TYPE_CHECKING:
     from carpal.growth.reference import Reference
-    from carpal.types import ModelId, Radiograph, Result, Sex
+    from carpal.types import Header, ModelId, Radiograph, Result, Sex
 
 FLAGS: Final = {
     "sr": "DICOM structured report (TID 1500)",
@@ -47,36 +48,45 @@ class Reports:
     reference: Reference | None = None
     failed: bool = False
 
-    def write(self, image: str, radiograph: Radiograph, results: list[Result]) -> None:
+    def write(self, image: str, radiograph: Radiograph, results: Sequence[Result]) -> None:
         """Writes the forms of one radiograph. What is not DICOM gets a PDF only, and an error where more was asked."""
-        from carpal.inference.hands import cut_out
+        from carpal.inference.assess import cut_out
         from carpal.report import forms, write_atomically
-        from carpal.report.source import read_source
         from carpal.types import has_age
 
-        source, hands = None, [cut_out(radiograph, result) for result in results]
-        try:
-            source = read_source(Path(image))
-        except InputError as error:
-            if self.kinds != ("pdf",):
-                self.failed = True
-                print(f"carpal: error: {error}", file=sys.stderr, flush=True)
+        header, hands = radiograph.header, [cut_out(radiograph, result) for result in results]
         if "pdf" in self.kinds and any(map(has_age, results)):
-            write_atomically(self._path(image, ".pdf"), forms.page(hands, source, self.reference))
-        if source is not None:
-            self._save(image, forms.make_all(self.kinds, results, source, hands, self.uid_root, self.reference))
+            write_atomically(self._path(image, ".pdf"), forms.page(hands, self.reference))
+        if header is not None:
+            try:
+                made = forms.make_all(self.kinds, results, header, hands, self.uid_root, self.reference)
+            except BadIdentity as error:
+                self._say(f"{image}: {error}")
+            else:
+                self._save(image, made)
+        elif self.kinds != ("pdf",):
+            self._say(f"{image}: not a DICOM file, and the reports refer to one. Give the radiograph as DICOM")
 
-    def write_refusal(self, image: str, error: CarpalError, model: ModelId, sex: Sex | None) -> None:
+    def write_refusal(
+        self, image: str, header: Header | None, error: CarpalError, model: ModelId, sex: Sex | None
+    ) -> None:
         """Writes that a radiograph could not be read and why, where at least its header can be."""
         from carpal.report import forms
-        from carpal.report.findings import refused
-        from carpal.report.source import read_source
+        from carpal.report.content import refused
 
+        if header is None:
+            return
         try:
-            source = read_source(Path(image))
-        except InputError:
-            return  # the reason why it could not be read was told already
-        self._save(image, forms.make(self.kinds, refused(error, model, sex), source, uid_root=self.uid_root))
+            made = forms.make(self.kinds, refused(error, model, sex), header, uid_root=self.uid_root)
+        except BadIdentity as unfit:
+            self._say(f"{image}: {unfit}")
+        else:
+            self._save(image, made)
+
+    def _say(self, message: str) -> None:
+        """Tells why a radiograph gets no report, or not all."""
+        self.failed = True
+        print(f"carpal: error: {message}", file=sys.stderr, flush=True)
 
     def _save(self, image: str, made: dict[str, Any]) -> None:
         from carpal.report import write_atomically
@@ -105,7 +115,7 @@ def plan_reports(arguments: Namespace, reference: Reference | None = None) -> Re
         raise ConfigError(
             f"The reports need one folder - got {found} - name it once, after the last flag: --{kinds[-1]} DIR"
         )
-    from carpal.report.uids import check_uid_root
+    from carpal.imaging.exam import check_uid_root
 
     check_uid_root(arguments.uid_root)
     folder = Path(folders.pop())
@@ -118,11 +128,14 @@ def plan_reports(arguments: Namespace, reference: Reference | None = None) -> Re
 
 def _names(images: list[str]) -> dict[str, str]:
     """The images' stems, numbered where two are alike."""
+    from carpal.imaging.read import file_name
+
     names: dict[str, str] = {}
     for image in images:
-        name, number = Path(image).stem, 1
+        stem, number = Path(file_name(image)).stem, 1
+        name = stem
         while name in names.values():
             number += 1
-            name = f"{Path(image).stem}-{number}"
+            name = f"{stem}-{number}"
         names[image] = name
     return names

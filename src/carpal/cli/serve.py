@@ -62,7 +62,7 @@ def _add_serve(commands: Any) -> None:
 
 def run_serve(arguments: Namespace) -> int:
     """Runs the service until it is interrupted, or changes its tokens."""
-    from carpal.optional import need
+    from carpal.errors import need
 
     if arguments.add_token or arguments.remove_token or arguments.tokens:
         return _tokens(arguments)
@@ -71,9 +71,9 @@ def run_serve(arguments: Namespace) -> int:
     for package in ("fastapi", "uvicorn", "python_multipart", "jinja2"):
         need(package, feature="Serving", extra="serve")
     from carpal.inference.engine import open_engine
-    from carpal.service.app import serve
-    from carpal.service.settings import MIB, Settings
-    from carpal.trust.site import read_site
+    from carpal.quality.site import read_site
+    from carpal.web.app import serve
+    from carpal.web.settings import MIB, Settings
 
     settings = Settings(
         data=arguments.data,
@@ -96,7 +96,7 @@ def run_serve(arguments: Namespace) -> int:
 
 
 def _tokens(arguments: Namespace) -> int:
-    from carpal.service.auth import Role, Tokens
+    from carpal.web.auth import Role, Tokens
 
     arguments.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     tokens = Tokens(arguments.data)
@@ -111,7 +111,7 @@ def _tokens(arguments: Namespace) -> int:
 
 
 def _export(arguments: Namespace) -> int:
-    from carpal.service.export import export
+    from carpal.web.export import export
 
     done = export(arguments.data, arguments.export)
     print(
@@ -154,14 +154,12 @@ def _add_report(commands: Any) -> None:
 
 def run_report(arguments: Namespace) -> int:
     """Reads one radiograph and writes its report."""
-    from carpal.cli.commands import finished
     from carpal.imaging.read import read_radiograph
-    from carpal.inference.assess import choose_sex, to_sex
+    from carpal.inference.assess import Facts, choose_sex, cut_out, read_hands, to_sex
     from carpal.inference.engine import open_engine
-    from carpal.inference.hands import cut_out, read_hands
+    from carpal.quality.site import read_site
     from carpal.report import pdf, write_atomically
     from carpal.report.text import line_of
-    from carpal.trust.site import read_site
     from carpal.types import has_age
 
     if arguments.out.resolve() == Path(arguments.image).resolve():
@@ -171,8 +169,7 @@ def run_report(arguments: Namespace) -> int:
     sex = None if arguments.sex == "unknown" else choose_sex(radiograph, to_sex(arguments.sex))
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     site = None if arguments.calibration is None else read_site(arguments.calibration).for_model(engine.model)
-    read = read_hands(radiograph, sex, engine)
-    results = [finished(result, child.months, site, child.reference) for result in read]
+    results = read_hands(radiograph, sex, engine, Facts(child.months, site, child.reference))
     for result in results:
         print(line_of(result))
     pages = [cut_out(radiograph, result) for result in results]

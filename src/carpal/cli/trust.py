@@ -106,7 +106,7 @@ def _cases(commands: Any) -> None:
 
 def run_cases(arguments: Namespace) -> int:
     """Writes the table and says how large it is."""
-    from carpal.trust import cases
+    from carpal.lab.evaluation import cases
 
     path = cases.write(arguments.source, arguments.weights, arguments.limit)
     print(f"{path} ({path.stat().st_size / 1e3:.0f} kB)")
@@ -115,7 +115,7 @@ def run_cases(arguments: Namespace) -> int:
 
 def run_stress(arguments: Namespace) -> int:
     """Runs the certificate and prints its table."""
-    from carpal.trust import stress
+    from carpal.lab.evaluation import stress
 
     report = stress.run(
         arguments.images,
@@ -136,34 +136,30 @@ def run_explain(arguments: Namespace) -> int:
     """Explains one radiograph and prints the regions that matter most."""
     from dataclasses import replace
 
-    from carpal.growth.compare import compared
     from carpal.growth.reference import find_reference
     from carpal.imaging.read import read_radiograph
-    from carpal.inference.assess import choose_sex, to_sex
+    from carpal.inference.assess import Facts, choose_sex, judge, to_sex
     from carpal.inference.engine import open_engine
-    from carpal.inference.explain import explain
-    from carpal.inference.nearest import open_cases
-    from carpal.report import age_map
-    from carpal.types import Assessment
+    from carpal.inference.explain import explain, open_cases
+    from carpal.report import overlay
 
     table = find_reference(arguments.reference)
     radiograph = read_radiograph(arguments.image)
     sex = choose_sex(radiograph, to_sex(arguments.sex))
     engine = open_engine(arguments.weights, arguments.backend, None, arguments.precision)
     explanation = explain(radiograph, sex, engine, open_cases(arguments.weights, engine.model))
-    result = compared(explanation.assessment, radiograph.age_months, table)
-    assert isinstance(result, Assessment)
-    explanation = replace(explanation, assessment=result)
-    age_map.write(arguments.out, radiograph, explanation)
-    print(age_map.lines(explanation))
+    judged = judge(explanation.assessment, Facts(radiograph.age_months, reference=table))
+    explanation = replace(explanation, assessment=judged)
+    overlay.write(arguments.out, radiograph, explanation)
+    print(overlay.lines(explanation))
     return 0 if explanation.assessment.refused is None else 3
 
 
 def run_limits(arguments: Namespace) -> int:
     """Fits the limits, prints what they refuse, and writes them where asked to."""
-    from carpal.trust import fit
+    from carpal.lab.evaluation import threshold_fit
 
-    block = fit.fit(
+    block = threshold_fit.fit(
         arguments.source,
         arguments.weights,
         arguments.pictures,
@@ -173,5 +169,5 @@ def run_limits(arguments: Namespace) -> int:
     )
     print(json.dumps({key: value for key, value in block.items() if key != "usual"}, indent=2))
     if arguments.write:
-        print(fit.write(arguments.weights, block))
+        print(threshold_fit.write(arguments.weights, block))
     return 0

@@ -14,7 +14,7 @@ from functools import cache
 from typing import Final, Literal, NamedTuple, get_args
 
 from carpal.errors import GrowthError
-from carpal.growth.rows import TABLES, interpolate, number, read_rows, sex_of
+from carpal.growth.reference import TABLES, interpolate, number, read_rows, sex_of
 from carpal.types import Interval, Sex
 
 CITATION: Final = (

@@ -16,11 +16,11 @@ from io import BytesIO
 from typing import Any, Final
 
 import carpal
-from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage
+from carpal.errors import CarpalError, UnreadableImage, UnsuitableImage, need
 from carpal.imaging.dicom import damaged, open_dataset, quiet
 from carpal.imaging.exam import exam_of
 from carpal.imaging.header import CAPTURES, check_kind, text, word
-from carpal.optional import need
+from carpal.imaging.raster import MAX_BYTES
 
 EDITION: Final = "dicomfields_2026c"
 PROFILE: Final = ("113100", "Basic Application Confidentiality Profile")
@@ -52,7 +52,7 @@ def deidentify(
     UnreadableImage where it cannot be parsed; BackendError without pydicom or dicom-anonymizer.
     """
     need("dicomanonymizer", "De-identification", extra="deid")
-    dataset = open_dataset(data, name)
+    dataset = open_dataset(data, name, MAX_BYTES)
     try:
         with quiet():
             check_kind(dataset, name)

@@ -7,16 +7,18 @@ carries a value that may describe the patient.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Final
-
-import numpy as np
 
 from carpal.errors import UnreadableImage, UnsuitableImage
 from carpal.imaging.codestream import Coded, describe
-from carpal.imaging.limits import check_size
+from carpal.imaging.raster import check_size
 
 GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 COLOUR: Final = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+PALETTE: Final = "PALETTE COLOR"
+PALETTE_TABLES: Final = {0x1201, 0x1221}
+"""(0028,1201) and (0028,1221): the red table, whole or in segments."""
 IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
 EXPLICIT: Final = {True: "1.2.840.10008.1.2.1", False: "1.2.840.10008.1.2.2"}
 _JPEG: Final = "1.2.840.10008.1.2.4."
@@ -24,7 +26,7 @@ FAMILIES: Final = {
     "JPEG": {f"{_JPEG}50", f"{_JPEG}51"},
     "lossless JPEG": {f"{_JPEG}57", f"{_JPEG}70"},
     "JPEG-LS": {f"{_JPEG}80", f"{_JPEG}81"},
-    "JPEG 2000": {f"{_JPEG}90", f"{_JPEG}91"},
+    "JPEG 2000": {f"{_JPEG}{end}" for end in ("90", "91", "201", "202", "203")},
     "RLE": {"1.2.840.10008.1.2.5"},
 }
 ITEM: Final = b"\xfe\xff\x00\xe0"
@@ -36,7 +38,25 @@ CAPTURES: Final = {f"{IMAGE_STORAGE}{end}" for end in ("7", "7.1", "7.2", "7.3",
 """Secondary Capture holds anything: the modality decides."""
 RADIOGRAPH_MODALITIES: Final = {"CR", "DX", "RF", "RG"}
 OPEN_MODALITIES: Final = {"", "OT", "SC", "XC"}
-HANDS: Final = {"HAND", "HANDS", "WRIST", "WRISTS", "CARPUS", "EXTREMITY", "UPPEREXTREMITY", "ARM", "FOREARM", "FINGER"}
+HAND: Final = re.compile(
+    "(LEFT|RIGHT|BOTH|LT|RT|LI|RE|L|R)?"
+    "(HANDS?|HAENDE|HANDGELENK|HANDWURZEL|WRISTS?|CARPUS|CARPAL|METACARPUS|FINGERS?|THUMBS?|MAIN|MANO"
+    "|FOREARM|ARM|EXTREMITY|UPPEREXTREMITY|BONEAGE)"
+    "(LEFT|RIGHT|LT|RT|LI|RE|L|R|PA|AP)*"
+)
+"""A word that names a hand, or what a hand may be called with; some makers write side and projection into it: LHAND."""
+LEGS: Final = {"LOWER", "LOWEREXTREMITY", "LEG", "LEGS"}
+HAND_CODES: Final = {
+    *("85562004", "8205005", "7569003", "76505004", "83936004", "14975008", "53120007", "40983000", "38266002"),
+    *("T-D8700", "T-D8600", "T-D8800", "T-D8810", "T-D8500", "T-D8000"),
+}
+"""Hand, wrist, finger, thumb, forearm and upper limb in SNOMED CT, and in its older form of letters."""
+SQUARE: Final = 0.01
+"""Pixels whose sides differ by less are square: that is what two rounded spacings may differ by."""
+NARROWEST: Final = 0.25
+"""Pixels four times longer than wide are a mistake of the header; film scanners and fluoroscopes stay below two."""
+SPACINGS: Final = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
+"""Each the vertical distance, then the horizontal one (PS3.3 10.7.1.3, C.7.6.3.1.7); the first that is valid counts."""
 
 
 def value(dataset: Any, keyword: str) -> Any:
@@ -71,6 +91,14 @@ def text(dataset: Any, keyword: str) -> str:
     found = value(dataset, keyword)
     if type(found).__name__ == "MultiValue":
         found = found[0] if found else ""
+    return "" if found is None else str(found).strip(" \0")
+
+
+def stated(dataset: Any, keyword: str) -> str:
+    """A value as text without its padding, several with a backslash between them, as in the file."""
+    found = value(dataset, keyword)
+    if type(found).__name__ == "MultiValue":
+        return "\\".join("" if one is None else str(one).strip(" \0") for one in found)
     return "" if found is None else str(found).strip(" \0")
 
 
@@ -114,7 +142,7 @@ def repair(dataset: Any, name: str) -> list[str]:
         _native(dataset, name, assumed)
     else:
         _encapsulated(dataset, coded, name, assumed)
-    _repair_photometric(dataset, name, assumed)
+    _repair_photometric(dataset, assumed)
     _repair_stored_bits(dataset, coded, assumed)
     if number(dataset, "PixelRepresentation") not in (0, 1):
         dataset.PixelRepresentation = 0
@@ -130,7 +158,9 @@ def _coded(dataset: Any) -> Coded | None:
     from pydicom.encaps import generate_fragments
 
     fragments = [fragment for fragment, _ in zip(generate_fragments(data), range(4), strict=False)]
-    return next((found for fragment in fragments[1:] if (found := describe(fragment))), Coded(None, None, None, None))
+    return next(
+        (found for fragment in fragments[1:] if (found := describe(fragment))), Coded(None, None, None, None, None)
+    )
 
 
 def _settle_syntax(dataset: Any, coded: Coded | None, assumed: list[str]) -> None:
@@ -153,7 +183,17 @@ def family(syntax: str) -> str | None:
 
 
 def _encapsulated(dataset: Any, coded: Coded, name: str, assumed: list[str]) -> None:
-    """The compressed picture knows its own size: where the header differs, the picture counts."""
+    """The compressed picture knows its own size, samples and bits: where the header differs, the picture counts."""
+    if coded.samples not in (None, 1, 3):
+        raise _wrong_samples(name, coded.samples)
+    stated = number(dataset, "SamplesPerPixel")
+    if coded.samples and stated in (1, 3) and stated != coded.samples:
+        dataset.SamplesPerPixel = coded.samples
+        assumed.append(
+            f"the header says {stated} sample(s) a pixel, the compressed picture {coded.samples}; the picture counts"
+        )
+        if coded.samples == 3 and coded.syntax and family(coded.syntax) == "JPEG":
+            dataset.PhotometricInterpretation = "YBR_FULL_422"  # as nearly every colour JPEG; the decoder asks the JPEG
     _set_samples(dataset, assumed)
     rows, columns = number(dataset, "Rows") or 0, number(dataset, "Columns") or 0
     if coded.width and coded.height and (coded.width, coded.height) != (columns, rows):
@@ -169,12 +209,23 @@ def _encapsulated(dataset: Any, coded: Coded, name: str, assumed: list[str]) -> 
     if "NumberOfFrames" in dataset and (frames is None or frames < 1 or frames > _fragments(dataset)):
         dataset.NumberOfFrames = 1
         assumed.append("the number of frames does not fit the pixel data; the first one was read")
-    bits = number(dataset, "BitsAllocated")
-    if bits not in (8, 16):
-        if coded.bits is None or coded.bits > 16:
-            raise _wrong_bits(name, bits)
-        dataset.BitsAllocated = 8 if coded.bits <= 8 else 16
+    _repair_coded_bits(dataset, coded, name, assumed)
+
+
+def _repair_coded_bits(dataset: Any, coded: Coded, name: str, assumed: list[str]) -> None:
+    """Bits allocated and stored as the compressed picture has them; fewer stored ones than that may still be right."""
+    allocated, stored = number(dataset, "BitsAllocated"), number(dataset, "BitsStored")
+    if coded.bits is None or coded.bits > 16:
+        if coded.bits is not None or allocated not in (8, 16):
+            raise _wrong_bits(name, coded.bits or allocated)
+        return
+    dataset.BitsAllocated = 8 if coded.bits <= 8 else 16
+    if allocated not in (8, 16):
         assumed.append(f"the bits of a sample are missing or wrong; the compressed picture has {coded.bits}")
+    elif allocated < coded.bits or (stored is not None and coded.bits < stored <= allocated):
+        said = allocated if allocated < coded.bits else stored
+        assumed.append(f"the header says {said} bits, the compressed picture has {coded.bits}; the picture counts")
+        dataset.BitsStored = coded.bits
 
 
 def _fragments(dataset: Any) -> int:
@@ -206,7 +257,7 @@ def _native(dataset: Any, name: str, assumed: list[str]) -> None:
         dataset.SamplesPerPixel = samples = 1
         assumed.append("the header says three samples a pixel, the pixel data hold one")
     if stated not in (1, 3) and length >= stated * frame:
-        raise UnsuitableImage(f"{name}: the header claims {stated} samples a pixel; we read 1 or 3. Export it as grey")
+        raise _wrong_samples(name, stated)
     frames = number(dataset, "NumberOfFrames")
     if "NumberOfFrames" in dataset and (
         frames is None or frames < 1 or frames * frame * samples > length >= frame * samples
@@ -229,6 +280,10 @@ def _set_samples(dataset: Any, assumed: list[str]) -> int:
     return samples
 
 
+def _wrong_samples(name: str, samples: int | None) -> UnsuitableImage:
+    return UnsuitableImage(f"{name}: the header claims {samples} samples a pixel; we read 1 or 3. Export it as grey")
+
+
 def _guess_bits(length: int, values: int, stated: int | None, name: str) -> int:
     """8 or 16, whichever the length fits with at most one byte of padding."""
     for bits in (16, 8):
@@ -244,10 +299,14 @@ def _wrong_bits(name: str, stated: int | None) -> UnsuitableImage:
     )
 
 
-def _repair_photometric(dataset: Any, name: str, assumed: list[str]) -> None:
+def _repair_photometric(dataset: Any, assumed: list[str]) -> None:
     kind, samples = word(dataset, "PhotometricInterpretation"), int(dataset.SamplesPerPixel)
-    if kind == "PALETTE COLOR" and "RedPaletteColorLookupTableData" in dataset:
-        raise UnsuitableImage(f"{name}: its colours come from a palette (PALETTE COLOR). Export it as grey")
+    if (
+        kind == PALETTE
+        and samples == 1
+        and PALETTE_TABLES & {tag.element for tag in _tags(dataset) if tag.group == 0x28}
+    ):
+        return
     wanted = GREY if samples == 1 else COLOUR
     if kind not in wanted:
         kind = "MONOCHROME2" if samples == 1 else "RGB"
@@ -262,31 +321,9 @@ def _repair_stored_bits(dataset: Any, coded: Coded | None, assumed: list[str]) -
     if stored is None or not 1 <= stored <= allocated:
         stored = coded.bits if coded is not None and coded.bits else allocated
         assumed.append(f"the stored bits are missing or wrong; {stored} were assumed")
-    if (
-        coded is None
-        and allocated == 16
-        and number(dataset, "PixelRepresentation") != 1
-        and not _has_embedded_overlay(dataset)
-    ):
-        order = "<u2" if dataset.original_encoding[1] is not False else ">u2"
-        data = dataset.PixelData
-        needed = int(np.frombuffer(data, order, len(data) // 2).max(initial=0)).bit_length()
-        if needed > stored:
-            assumed.append(f"the header says {stored} bits, the pixel data hold {needed}")
-            stored = needed
-    dataset.BitsStored, dataset.HighBit = stored, stored - 1
-
-
-def _has_embedded_overlay(dataset: Any) -> bool:
-    """Retired: an overlay in the unused bits of each pixel (PS3.5-2004 8.1.2)."""
-    return any(_overlay_bit(dataset, group) > 0 for group in _overlay_groups(dataset))
-
-
-def _overlay_bit(dataset: Any, group: int) -> int:
-    try:
-        return int(dataset[(group, 0x0102)].value or 0)
-    except (KeyError, TypeError, ValueError):
-        return 0
+    high = number(dataset, "HighBit")
+    dataset.BitsStored = stored
+    dataset.HighBit = high if high is not None and stored <= high < allocated else stored - 1
 
 
 def _tags(dataset: Any) -> list[Any]:
@@ -306,7 +343,63 @@ def notices(dataset: Any) -> list[str]:
         found.append(f"the file holds {len(groups)} overlay plane(s), which were not read")
     if private := sum(tag.is_private for tag in _tags(dataset)):
         found.append(f"the file holds {private} private elements, which were not read")
-    part = word(dataset, "BodyPartExamined").replace(" ", "")
-    if part and part not in HANDS:
+    region, meaning = region_of(dataset)
+    part = word(dataset, "BodyPartExamined")
+    if (part and not is_hand(part)) or (meaning and region not in HAND_CODES and not is_hand(meaning)):
         found.append("the file names another body part than a hand")
     return found
+
+
+def is_hand(part: str) -> bool:
+    """Whether a body part, as any institution writes it, may be a hand: "L HAND", "LHAND", "HAND_LEFT", "HAND AP".
+
+    A word of it must fit `HAND`, or all words written together; nothing with a leg is a hand.
+    """
+    words = re.findall(r"[^\W_]+", part.upper())
+    return any(HAND.fullmatch(word) for word in (*words, "".join(words))) and not LEGS & set(words)
+
+
+def region_of(dataset: Any) -> tuple[str, str]:
+    """Code and meaning of the first AnatomicRegionSequence item, which Digital X-Ray requires; "" for none."""
+    item = _first_item(dataset, "AnatomicRegionSequence")
+    return ("", "") if item is None else (text(item, "CodeValue"), text(item, "CodeMeaning"))
+
+
+def region_modifiers(dataset: Any) -> set[str]:
+    """Codes and meanings in capitals that modify the anatomic region: its side, for one."""
+    item = _first_item(dataset, "AnatomicRegionSequence")
+    modifiers = [] if item is None else value(item, "AnatomicRegionModifierSequence") or []
+    return {word(each, keyword) for each in modifiers for keyword in ("CodeValue", "CodeMeaning")} - {""}
+
+
+def _first_item(dataset: Any, keyword: str) -> Any:
+    """The first item of a sequence; None where there is none."""
+    try:
+        return value(dataset, keyword)[0]
+    except (TypeError, IndexError, KeyError, AttributeError):
+        return None
+
+
+def square_scale(dataset: Any, assumed: list[str]) -> tuple[float, float]:
+    """How many square pixels a stored one is, across and down: (1, 1) nearly always, never less than 1.
+
+    From the first of `SPACINGS` that holds two distances. A ratio that no device has is told and not used.
+    """
+    for keyword in SPACINGS:
+        found = value(dataset, keyword)
+        try:
+            down, across = float(found[0]), float(found[1])
+        except (TypeError, ValueError, IndexError, OverflowError):
+            continue
+        if not (math.isfinite(down) and math.isfinite(across) and min(down, across) > 0):
+            continue
+        if abs(down / across - 1) < SQUARE:
+            return 1.0, 1.0
+        if min(down / across, across / down) < NARROWEST:
+            assumed.append(f"{keyword} says pixels of {down:g} x {across:g}, which no device has; they count as square")
+            return 1.0, 1.0
+        assumed.append(
+            f"the pixels are not square ({keyword} {down:g} down, {across:g} across); the picture was re-sampled"
+        )
+        return max(across / down, 1.0), max(down / across, 1.0)
+    return 1.0, 1.0

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from carpal.imaging.original import Original, Source, as_original
+from carpal.imaging.intensity import Original, Source, as_original
 
 LONG_SIDE = 512
 STRIDE = 32

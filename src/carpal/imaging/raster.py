@@ -1,7 +1,9 @@
-"""PNG, JPEG, TIFF and WebP to grey: 8 bit as uint8, 16 bit as uint16, everything else by a rule that warns.
+"""PNG, JPEG, TIFF, WebP, BMP and JPEG 2000 to grey: 8 bit as uint8, 16 bit as uint16, all else by a rule that warns.
 
 What a viewer's export may bring and what becomes of it: colour is averaged to grey, transparency lies on black, of
 several pages the first is read, EXIF orientation is applied.
+
+What every reader refuses: pictures too large to decode safely, too small or too blank to read an age from.
 """
 
 from __future__ import annotations
@@ -15,10 +17,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from carpal.errors import InputError, UnreadableImage, UnsuitableImage
-from carpal.imaging.limits import MAX_PIXELS, check_size
 from carpal.types import Radiograph
 
-FORMATS = ("PNG", "JPEG", "TIFF", "WEBP")
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP", "JPEG2000")
 COLOUR_SPREAD, COLOUR_SHARE = 16, 0.001
 """Coloured: in more than this share of the pixels red, green and blue lie further apart than JPEG noise brings them."""
 COLOURFUL_SHARE = 0.3
@@ -28,7 +29,7 @@ IN_COLOUR = "most of the picture is coloured and was turned to grey; a radiograp
 
 
 def decode_raster(data: bytes, name: str) -> Radiograph:
-    """Decodes the bytes of a PNG, JPEG, TIFF or WebP file; `name` stands in errors and in the result.
+    """Decodes the bytes of a PNG, JPEG, TIFF, WebP, BMP or JPEG 2000 file; `name` stands in errors and in the result.
 
     Raises UnreadableImage where the bytes are damaged, UnsuitableImage beyond 64 megapixels or under 32 pixels a side.
     """
@@ -106,3 +107,33 @@ def _flatten(image: Image.Image, assumed: list[str]) -> Image.Image:
     black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))
     black.alpha_composite(rgba)
     return black.convert("RGB")
+
+
+MAX_PIXELS = 64_000_000
+"""A hand on the largest detectors (43 x 43 cm at 0.1 mm) has 18 million; checked in the header, before decoding."""
+MIN_SIDE = 32
+MAX_BYTES = 512 * 2**20
+"""The largest file that is opened at all, compressed or not."""
+
+
+def check_size(width: int, height: int, name: str) -> None:
+    """Refuses a picture of this many pixels, or of this few, with UnsuitableImage."""
+    if width * height > MAX_PIXELS:
+        raise UnsuitableImage(
+            f"{name}: too large - {width} x {height} pixels, more than {MAX_PIXELS // 10**6} megapixels. "
+            "Crop it to the hand, or scale it to about 2000 pixels on the long side"
+        )
+    if min(width, height) < MIN_SIDE:
+        raise UnsuitableImage(
+            f"{name}: too small - {width} x {height} pixels, and both sides need {MIN_SIDE} or more. "
+            "Give the radiograph itself, not its icon"
+        )
+
+
+def check_values(pixels_HW: NDArray[Any], name: str) -> None:
+    """Refuses grey values that carry no picture: NaN, infinity, or the same value everywhere."""
+    low, high = float(pixels_HW.min()), float(pixels_HW.max())
+    if not np.isfinite([low, high]).all():
+        raise UnsuitableImage(f"{name}: some grey values are NaN or infinite. Export the radiograph as integers")
+    if low == high:
+        raise UnsuitableImage(f"{name}: blank - every pixel is {low:g}. Export the radiograph again and look at it")

@@ -4,8 +4,8 @@
 
 The network sees the whole radiograph once, small, to find the hand: where its regions are unsure, the other polarity is
 tried, then the other quarter turns and the four between them, and what it is surest of wins. The mean hand
-(`model.mean_hand`) is laid over the regions by shift, turn, size and mirror image, and the radiograph is re-sampled so
-that the hand stands upright, thumb on the right, at one size: the aligned view, which training sees as well
+(`anatomy.MEAN_HAND`) is laid over the regions by shift, turn, size and mirror image, and the radiograph is re-sampled
+so that the hand stands upright, thumb on the right, at one size: the aligned view, which training sees as well
 (`carpal prepare --align`). A right hand is mirrored and found anew before it is aligned, so a left hand and its mirror
 image end in the same view and get the same age.
 
@@ -24,13 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from carpal.anatomy import FOUND
-from carpal.imaging.bands import Toned
-from carpal.imaging.original import Original, Source, as_original
+from carpal.anatomy import FOUND, MEAN_HAND
+from carpal.imaging.intensity import Original, Source, Toned, as_original
 from carpal.imaging.preprocess import Prepared, view_size
 from carpal.inference.engine import Engine, Reading
 from carpal.inference.tta import Boxes, average, mean_confidence, mirror_boxes, predict
-from carpal.model.mean_hand import MEAN_HAND
 
 USUAL_DEGREES: Final = 4.0
 """How far an upright left hand is turned clockwise from the mean hand."""

@@ -1,23 +1,29 @@
-"""Radiograph to assessment: prepare, run, put the boxes back on the original, say what to be careful about."""
+"""Radiograph to assessment: prepare, run, put the boxes back on the original, say what to be careful about.
+
+What a frame holds: one hand, or two that are read apart; a stated sex, or both where nobody knows it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple, TypedDict, Unpack
+from typing import Final, NamedTuple, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
 from carpal.errors import ConfigError, MissingSex
-from carpal.imaging.original import Original
+from carpal.growth.reference import Reference, reference, score
+from carpal.imaging.intensity import Original
 from carpal.imaging.preprocess import Geometry, Prepared, preprocess
 from carpal.imaging.read import read_radiograph
 from carpal.inference.align import USUAL_RADIUS, AlignedView, predict_view, read_aligned
 from carpal.inference.engine import Engine, Reading, open_engine
-from carpal.trust import refusal, sex_fit, two_hands
-from carpal.trust.reasons import refuse
-from carpal.types import RANKS, Assessment, Box, Interval, Radiograph, Refusal, Region, Sex
+from carpal.quality import sex_check, thresholds, two_hands
+from carpal.quality.site import Site
+from carpal.quality.thresholds import refuse
+from carpal.types import RANKS, Assessment, BothSexes, Box, Interval, Radiograph, Refusal, Region, Result, Sex
 
 LOW_SCORE: Final = 0.3
 """A region that the network finds with less than this is named in a warning."""
@@ -34,15 +40,36 @@ def read(
     backend: str = "onnx",
     precision: str | None = None,
 ) -> Assessment:
-    """Reads one radiograph: a path, the bytes of a file, or one that is already decoded.
+    """Reads the bone age of the one hand that a radiograph shows.
 
-    `sex` is "female" or "male"; it may be left out where the DICOM file states it. For several radiographs open the
-    network once: `engine = carpal.load()`, then `carpal.read(path, sex, engine)`. Raises CarpalError.
+    For several radiographs open the network once: `engine = carpal.load()`, then `carpal.read(path, sex, engine)`.
+
+    Args:
+        source: a path, an address as s3://bucket/hand.png, the bytes of a file (PNG, JPEG, TIFF, WebP, DICOM), or a
+            radiograph that is already decoded.
+        sex: "female" or "male"; None only where the DICOM file states it. It is never guessed.
+        weights: the name of released weights, a file's path, or what `carpal.load` returned; then `backend` and
+            `precision` are not looked at.
+        backend: "onnx", "openvino" or "torch".
+        precision: "fp32" or "int8"; None takes what the weights' sidecar prefers.
+
+    Returns:
+        The age in months (0 to 228) with its interval and regions, boxes in pixels of the original, and where the file
+        states the chronological age, the z-score by the default reference; or, where no age
+        should be read (no hand, two hands, an adult), an assessment whose `refused` says why and that holds no number.
+
+    Raises:
+        UnreadableImage: the bytes are no image that can be decoded.
+        UnsuitableImage: the image is too small, too large, blank, or has several frames.
+        MissingSex: `sex` is None and the file states none.
+        ConfigError: no such sex, backend or precision, or an address that cannot be opened.
+        WeightsError: no such weights, another hash than their sidecar's, or no int8 form of them.
+        BackendError: a runtime or a reader of the file's format is not installed, or the network gives NaN or infinity.
     """
     stated = to_sex(sex)
     radiograph = source if isinstance(source, Radiograph) else read_radiograph(source)
     engine = open_engine(weights, backend, None, precision) if isinstance(weights, (str, Path)) else weights
-    return assess(radiograph, choose_sex(radiograph, stated), engine)
+    return judge(assess(radiograph, choose_sex(radiograph, stated), engine), Facts(radiograph.age_months))
 
 
 def to_sex(sex: str | Sex | None) -> Sex | None:
@@ -64,6 +91,45 @@ def choose_sex(radiograph: Radiograph, stated: Sex | None) -> Sex:
             "Pass --sex male or --sex female"
         )
     return sex
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a reading is judged by, besides the radiograph; what is None is not known, and nothing follows from it."""
+
+    age_months: float | None = None
+    """The chronological age on the day of the radiograph."""
+    site: Site | None = None
+    """A hospital's calibration, of the weights that read."""
+    reference: Reference | None = None
+    """The children to compare with; None for the default ones."""
+
+
+@overload
+def judge(result: Assessment, facts: Facts) -> Assessment: ...
+@overload
+def judge(result: BothSexes, facts: Facts) -> BothSexes: ...
+def judge(result: Result, facts: Facts) -> Result:
+    """What a hand's reading means, decided once for every output: age, interval, z-score, or no age at all.
+
+    The site's calibration moves age and interval; an adult's chronological age (`trust.refusal.ADULT_MONTHS`) takes
+    them away; otherwise the age given has its z-score. A refusal stays as it is. Raises ConfigError for a calibration
+    of other weights, or of what is calibrated already.
+    """
+    if isinstance(result, BothSexes):
+        return BothSexes(judge(result.female, facts), judge(result.male, facts))
+    if result.months is None:
+        return result
+    if facts.site is not None:
+        result = facts.site.apply(result)
+    age = facts.age_months
+    if age is None or result.months is None:
+        return result
+    if age >= thresholds.ADULT_MONTHS:
+        refused = refuse("adult", result.image, f"the stated age is {thresholds.ADULT_MONTHS // 12} years or more")
+        side = result.side_in_image
+        return Assessment(result.image, result.sex, None, (), result.model, refused=refused, side_in_image=side)
+    return replace(result, growth=score(result.sex, result.months, age, facts.reference or reference()))
 
 
 class Switches(TypedDict, total=False):
@@ -153,9 +219,9 @@ def _interval(engine: Engine, sex: Sex, reading: Reading) -> Interval | None:
 
 def _refuse_picture(radiograph: Radiograph, engine: Engine, original: Original, one_hand: bool) -> Refusal | None:
     """Checks that need no network; those of the looks need limits, which come with the weights."""
-    refused = refusal.check_stated(radiograph)
+    refused = thresholds.check_stated(radiograph)
     if refused is None and engine.refusal is not None:
-        refused = refusal.check_picture(radiograph, engine.refusal, original)
+        refused = thresholds.check_picture(radiograph, engine.refusal, original)
     if refused is None and not one_hand and two_hands.split(original) is not None:
         return refuse("two-hands", radiograph.source, "two halves with a hand each")
     return refused
@@ -166,8 +232,9 @@ def _refuse_reading(reading: Reading, prepared: Prepared, radiograph: Radiograph
     if limits is None or reading.boxes_R4 is None or reading.scores_R is None or reading.region_months_R is None:
         return None
     height, width = prepared.grey_HW.shape
-    found = refusal.find(reading.boxes_R4, reading.scores_R, reading.region_months_R, reading.months, (height, width))
-    return refusal.check_reading(found, limits, radiograph.source)
+    regions = reading.boxes_R4, reading.scores_R, reading.region_months_R
+    found = thresholds.find(*regions, reading.months, (height, width))
+    return thresholds.check_reading(found, limits, radiograph.source)
 
 
 def _refused(radiograph: Radiograph, sex: Sex, engine: Engine, refused: Refusal) -> Assessment:
@@ -232,8 +299,94 @@ def _other_sex(
     """Reads the same picture for the other sex where the stated one fits the file's age badly: only for a warning."""
     age = None if radiograph.exam is None else radiograph.exam.age_months
     months = _inside(reading.months)
-    if age is None or not sex_fit.is_unusual(sex, age, months):
+    if age is None or not sex_check.is_unusual(sex, age, months):
         return []
     boxes_R4 = None if given_R4 is None else view.boxes_to_view(given_R4)
     other = predict_view(engine, view, sex is not Sex.MALE, boxes_R4)
-    return sex_fit.warn(sex, age, months, _inside(other.months))
+    return sex_check.warn(sex, age, months, _inside(other.months))
+
+
+APART_MONTHS: Final = 12.0
+"""Two hands of a child further apart than this are flagged where the weights give no interval."""
+
+
+def read_hands(
+    radiograph: Radiograph, sex: Sex | None, engine: Engine, facts: Facts | None = None
+) -> list[Assessment] | list[BothSexes]:
+    """One result for each hand in the frame, left (or upper) one first, judged; boxes in pixels of the whole frame.
+
+    `sex` None means that it is unknown: each hand is then read for both sexes, and has two ages instead of one. Each is
+    judged by `facts`, None for the chronological age that the file states. Raises what `judge` does.
+    """
+    facts = facts or Facts(radiograph.age_months)
+    original = Original(radiograph.pixels_HW)
+    if sex is not None:
+        return [judge(one, facts) for one in read_frame(radiograph, sex, engine, original)]
+    female, male = (read_frame(radiograph, either, engine, original, stated=False) for either in (Sex.FEMALE, Sex.MALE))
+    return [judge(BothSexes(one, other), facts) for one, other in zip(female, male, strict=True)]
+
+
+def read_frame(
+    radiograph: Radiograph, sex: Sex, engine: Engine, original: Original, stated: bool = True
+) -> list[Assessment]:
+    """One assessment for each hand in the frame. Two hands whose ages differ beyond their intervals are flagged.
+
+    `original` holds the radiograph's pixels. `stated` says that the sex was stated, not tried: only then a warning may
+    say that it fits badly.
+    """
+    halves = two_hands.split(original)
+    if halves is None:
+        return [assess(radiograph, sex, engine, one_hand=True, stated=stated, original=original)]
+    hands = [_read_half(radiograph, half, sex, engine, stated) for half in halves]
+    warning = difference(*hands)
+    return [replace(hand, warnings=(*hand.warnings, *warning)) for hand in hands]
+
+
+def _read_half(radiograph: Radiograph, half: two_hands.Half, sex: Sex, engine: Engine, stated: bool) -> Assessment:
+    """A half on its own, with its regions moved to where they lie in the frame."""
+    hand = assess(replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW)), sex, engine, stated=stated)
+    return replace(_moved(hand, half.left, half.top), side_in_image=half.side_in_image)
+
+
+def _moved(hand: Assessment, right: int, down: int) -> Assessment:
+    def moved(box: Box) -> Box:
+        return Box(box.x1 + right, box.y1 + down, box.x2 + right, box.y2 + down)
+
+    regions: tuple[Region, ...] = tuple(replace(region, box=moved(region.box)) for region in hand.regions)
+    return replace(hand, regions=regions)
+
+
+def cut_out(radiograph: Radiograph, result: Result) -> tuple[Radiograph, Result]:
+    """One of two hands for a picture of its own: its half of the frame, boxes in pixels of that half.
+
+    A hand that has the frame to itself comes back as it is.
+    """
+    one = result.female if isinstance(result, BothSexes) else result
+    halves = two_hands.split(radiograph.pixels_HW) if one.side_in_image else None
+    half = next((half for half in halves or () if half.side_in_image == one.side_in_image), None)
+    if half is None:
+        return radiograph, result
+    alone = replace(radiograph, pixels_HW=half.cut(radiograph.pixels_HW))
+    if isinstance(result, BothSexes):
+        both = (_moved(each, -half.left, -half.top) for each in (result.female, result.male))
+        return alone, BothSexes(*both)
+    return alone, _moved(result, -half.left, -half.top)
+
+
+def difference(first: Assessment, second: Assessment) -> list[str]:
+    """A warning where one hand's age lies outside the other's interval; without intervals, where they are a year apart.
+
+    A child has one bone age: each hand's interval should hold what the other shows.
+    """
+    if first.months is None or second.months is None:
+        return []
+    apart = abs(first.months - second.months)
+    if first.interval is not None and second.interval is not None:
+        beyond = not (_holds(first.interval, second.months) and _holds(second.interval, first.months))
+    else:
+        beyond = apart > APART_MONTHS
+    return [f"the two hands in the picture are {apart:.0f} months apart: look at both"] if beyond else []
+
+
+def _holds(interval: Interval, months: float) -> bool:
+    return interval.low <= months <= interval.high

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from carpal.anatomy import REGIONS
-from carpal.errors import BackendError, ConfigError, WeightsError
-from carpal.inference.info import BACKENDS, PRECISIONS, WeightsInfo, read_info
-from carpal.optional import need
-from carpal.trust.intervals import Calibration
-from carpal.trust.limits import Limits
+from carpal.errors import BackendError, ConfigError, WeightsError, need
+from carpal.inference.weights import BACKENDS, PRECISIONS, WeightsInfo, read_info
+from carpal.quality.intervals import Calibration
+from carpal.quality.thresholds import Limits
 from carpal.types import ModelId
 
 
@@ -24,10 +23,15 @@ class Reading(NamedTuple):
     """
 
     months: float
+    """The age, 0 to 228 but for rounding."""
     probabilities_K: NDArray[np.float32]
+    """P(age > k months), k = 0 to 227."""
     boxes_R4: NDArray[np.float32] | None = None
+    """Where the 17 regions lie."""
     scores_R: NDArray[np.float32] | None = None
+    """How sure the detector is of each, 0 to 1."""
     region_months_R: NDArray[np.float32] | None = None
+    """The age that each shows by itself."""
     features_F: NDArray[np.float32] | None = None
     """What the age was read from; None for weights that were exported before 0.3 or name no regions."""
 
@@ -60,9 +64,19 @@ class Engine(Protocol):
         """What an image is refused by; None where the weights' sidecar holds no limits."""
 
     def run(self, image_HW: NDArray[Any], male: bool, boxes_R4: NDArray[np.float32] | None = None) -> Reading:
-        """Reads one prepared image, grey values 0..255, whose sides are multiples of 32 (`imaging.preprocess.pad`).
+        """Runs the network once. `carpal.read` does so several times a radiograph, with all that belongs around it.
 
-        `boxes_R4`, in prepared pixels, replaces the regions that the network would find; NaN leaves one to it.
+        Args:
+            image_HW: a prepared image, uint8 or float32, grey values 0 to 255, sides multiples of 32.
+            male: True for a boy, False for a girl.
+            boxes_R4: regions in prepared pixels that replace those the network would find, NaN for one that it is to
+                find; None for all.
+
+        Returns:
+            The answer, in months and prepared pixels.
+
+        Raises:
+            BackendError: the network answers with NaN or infinity.
         """
 
 
@@ -72,12 +86,21 @@ def open_engine(
     threads: int | None = None,
     precision: str | None = None,
 ) -> Engine:
-    """Opens released weights by name, or a file by path.
+    """Opens the network once, to read many radiographs with it: `carpal.read(path, sex, engine)`.
 
-    `backend` "onnx" and "openvino" read .onnx files, "torch" reads .safetensors files. `threads` limits the CPU
-    threads; None takes every core. `precision` "fp32" or "int8" is kept to or refused; None takes what the weights'
-    sidecar prefers. Raises WeightsError (hash, architecture, no such file, no int8 form), BackendError (runtime not
-    installed), ConfigError (no such backend or precision).
+    Args:
+        weights: the name of released weights, or a file's path.
+        backend: "onnx" (the reference) or "openvino" for .onnx files, "torch" for .safetensors files.
+        threads: of the CPU, for one reading; None takes every core.
+        precision: "fp32" or "int8", kept to or refused; None takes what the weights' sidecar prefers.
+
+    Returns:
+        The network, ready to read; several threads may read with it at the same time.
+
+    Raises:
+        ConfigError: no such backend or precision.
+        WeightsError: no such file, another hash or architecture than its sidecar's, or no int8 form.
+        BackendError: the runtime is not installed or cannot open the file.
     """
     if backend not in BACKENDS:
         raise ConfigError(f"{backend!r} is no backend - choose one of {', '.join(BACKENDS)}")
@@ -88,14 +111,14 @@ def open_engine(
     if backend == "torch":
         for package in ("torch", "safetensors"):
             need(package, feature="The torch backend", extra="torch")
-        from carpal.inference.eager import EagerEngine
+        from carpal.lab.export.torch_runtime import EagerEngine
 
         return EagerEngine(info, threads)
     if backend == "openvino":
-        from carpal.inference.openvino_runtime import OpenVinoEngine
+        from carpal.inference.openvino import OpenVinoEngine
 
         return OpenVinoEngine(info, threads)
-    from carpal.inference.onnx_runtime import OnnxEngine
+    from carpal.inference.onnx import OnnxEngine
 
     return OnnxEngine(info, threads)
 

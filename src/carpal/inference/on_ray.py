@@ -15,10 +15,9 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
 
-from carpal.errors import BackendError, ConfigError
+from carpal.errors import BackendError, ConfigError, need
 from carpal.inference.pipeline import Job
 from carpal.inference.ray_actor import BlockReader, Ledger, Work
-from carpal.optional import need
 
 LOCAL: Final = "local"
 BLOCK: Final = 16

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import carpal
-from carpal.errors import BackendError, ReaderDied
+from carpal.errors import BackendError, ReaderDied, need
+from carpal.inference.assess import Facts
 from carpal.inference.engine import Engine
 from carpal.inference.pipeline import Done, Job, read_many
-from carpal.optional import need
 from carpal.types import ModelId, Sex
 
 DEATHS: Final = 2
@@ -39,6 +39,8 @@ class Work:
     model: ModelId
     """What `opening` must open, on every machine."""
     both_sexes: bool = False
+    facts: Facts | None = None
+    """What every image is judged by, besides the age that its file states."""
     folder: str = "."
     """From where relative paths are meant."""
     patience: float = PATIENCE
@@ -104,7 +106,7 @@ class BlockReader:
     def _read(self, jobs: Sequence[Job]) -> list[Done]:
         faulthandler.dump_traceback_later(self.work.patience, exit=True)
         try:
-            return list(read_many(jobs, self.engine, 1, self.work.both_sexes))
+            return list(read_many(jobs, self.engine, 1, self.work.both_sexes, self.work.facts))
         finally:
             faulthandler.cancel_dump_traceback_later()
 

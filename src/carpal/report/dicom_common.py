@@ -1,6 +1,11 @@
 """What the DICOM writers share: who made the object, when, in which series, and how it becomes bytes that never vary.
 
-Dates and times are the radiograph's, not the clock's, so that the same radiograph gives the same file (see `Source`).
+Dates and times are the radiograph's, not the clock's, so that the same radiograph gives the same file (see `Header`).
+UIDs are derived, never drawn, so that a resend is no copy. Their hash covers what the object's content depends on: the
+radiograph's SOP instance UID, the weights (and the runtime, where it is not the reference), the sex, the hospital's
+calibration if there is one, another growth reference than the default, which hand of two, what a reader put right
+(`Findings.revision`), the version of carpal, and the kind of object. Without a root of one's own a UID is "2.25." and a
+UUID (PS3.5 B.2).
 """
 
 from __future__ import annotations
@@ -9,11 +14,12 @@ from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 import carpal
+from carpal.errors import BadIdentity
 from carpal.imaging.dicom import quiet
+from carpal.imaging.exam import PATIENT, STUDY, from_parts
 from carpal.report.codes import Code
-from carpal.report.findings import Findings
-from carpal.report.source import PATIENT, STUDY, Source
-from carpal.report.uids import derive
+from carpal.report.content import Findings
+from carpal.types import Header
 
 MANUFACTURER: Final = "carpal"
 SOP_CLASSES: Final = {
@@ -35,6 +41,21 @@ TEXTS: Final = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 """Value representations whose letters the character set encodes."""
 
 
+def derive(kind: str, found: Findings, source: Header, uid_root: str | None = None) -> str:
+    """The UID of one kind of thing ("sr", "sr series", "MCP1"...) made of one radiograph. Raises ConfigError, and
+    BadIdentity for a radiograph that no object can refer to."""
+    if source.unfit:
+        raise BadIdentity(
+            f"The radiograph's {source.unfit} is no UID - it holds other characters than digits and dots, or more than "
+            "64 - no result refers to it, for it would lie in another study. Correct it in the archive"
+        )
+    sex = "none" if found.sex is None else str(found.sex)
+    several = f"{len(found.readings)} readings" if found.readings else None
+    more = [found.site, found.apart, found.part, several, found.revision]
+    given = (text for text in more if text is not None)
+    return from_parts((source.sop_instance_uid, found.model.identity, sex, *given, carpal.__version__, kind), uid_root)
+
+
 class Identity(NamedTuple):
     """The UIDs and numbers of one object in a series of its own."""
 
@@ -44,7 +65,7 @@ class Identity(NamedTuple):
     title: str
 
 
-def identity(kind: str, found: Findings, source: Source, uid_root: str | None) -> Identity:
+def identity(kind: str, found: Findings, source: Header, uid_root: str | None) -> Identity:
     """Where an object of a kind ("sr", "capture", "gsps", "pdf") goes. Raises ConfigError for a wrong root."""
     instance, series = (derive(name, found, source, uid_root) for name in (kind, f"{kind} series"))
     return Identity(instance, series, SERIES_NUMBERS[kind], TITLES[kind])
@@ -67,7 +88,7 @@ def equipment(found: Findings) -> dict[str, Any]:
     }
 
 
-def new_object(kind: str, modality: str, found: Findings, source: Source, uid_root: str | None) -> Any:
+def new_object(kind: str, modality: str, found: Findings, source: Header, uid_root: str | None) -> Any:
     """Patient, study, series, equipment and SOP common modules of an object that is built by hand."""
     from pydicom import Dataset
     from pydicom.dataset import FileMetaDataset
@@ -76,8 +97,8 @@ def new_object(kind: str, modality: str, found: Findings, source: Source, uid_ro
     where = identity(kind, found, source, uid_root)
     dataset = Dataset()
     for keyword in (*PATIENT, *STUDY, "SpecificCharacterSet", "StudyInstanceUID"):
-        if keyword in source.header:
-            setattr(dataset, keyword, source.header[keyword].value)
+        if keyword in source.dataset:
+            setattr(dataset, keyword, source.dataset[keyword].value)
     dataset.SOPClassUID, dataset.SOPInstanceUID = SOP_CLASSES[kind], where.sop_instance_uid
     dataset.SeriesInstanceUID, dataset.SeriesNumber = where.series_uid, where.series_number
     dataset.SeriesDescription, dataset.Modality, dataset.InstanceNumber = where.title, modality, 1
@@ -93,7 +114,7 @@ def new_object(kind: str, modality: str, found: Findings, source: Source, uid_ro
     return dataset
 
 
-def to_bytes(dataset: Any, source: Source) -> bytes:
+def to_bytes(dataset: Any, source: Header) -> bytes:
     """The file, with every date that highdicom took from the clock replaced by the radiograph's.
 
     Its character set is the radiograph's, or UTF-8 where the name of a calibration or a reference needs it.

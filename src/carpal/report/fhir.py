@@ -11,11 +11,11 @@ from typing import Any, Final
 from uuid import UUID, uuid5
 
 import carpal
+from carpal.imaging.exam import NO_DATE
 from carpal.report import codes
-from carpal.report.findings import Finding, Findings, was_attempted
-from carpal.report.source import NO_DATE, Source
-from carpal.report.uids import derive
-from carpal.types import Side
+from carpal.report.content import Finding, Findings, was_attempted
+from carpal.report.dicom_common import derive
+from carpal.types import Header, Side
 
 Resource = dict[str, Any]
 SYSTEMS: Final = {
@@ -31,12 +31,12 @@ NAMESPACE: Final = UUID("6ba7b812-9dad-11d1-80b4-00c04fd430c8")
 GENDERS: Final = {"M": "male", "F": "female", "O": "other"}
 
 
-def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
+def write(found: Findings, source: Header, uid_root: str | None = None) -> bytes:
     """The bundle as JSON. Raises ConfigError for a wrong root."""
     return (json.dumps(bundle(found, source, uid_root), indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def bundle(found: Findings, source: Source, uid_root: str | None = None) -> Resource:
+def bundle(found: Findings, source: Header, uid_root: str | None = None) -> Resource:
     """The bundle (type "collection"), whose resources refer to each other by urn:uuid. Raises ConfigError."""
     hands = {"bone age": found} | {f"bone age {n}": reading for n, reading in enumerate(found.readings, start=1)}
     regions = {_region_name(reading, region, found): (reading, region) for reading, region in found.each_region()}
@@ -71,13 +71,13 @@ def _members(found: Findings, whole: Findings) -> list[str]:
     ]
 
 
-def _url(name: str, found: Findings, source: Source, uid_root: str | None) -> str:
+def _url(name: str, found: Findings, source: Header, uid_root: str | None) -> str:
     """Patient and study are the same for every result of the radiograph."""
     shared = {"patient": source.study_uid + ".patient", "study": source.study_uid}
     return f"urn:uuid:{uuid5(NAMESPACE, shared.get(name) or derive(f'fhir {name}', found, source, uid_root))}"
 
 
-def _report(found: Findings, source: Source, urls: dict[str, str]) -> Resource:
+def _report(found: Findings, source: Header, urls: dict[str, str]) -> Resource:
     accession = source.text("AccessionNumber")
     kind = {"coding": [{"system": f"{TERMINOLOGY}/v2-0203", "code": "ACSN"}]}
     return _without_empty(
@@ -96,7 +96,7 @@ def _report(found: Findings, source: Source, urls: dict[str, str]) -> Resource:
     )
 
 
-def _patient(source: Source) -> Resource:
+def _patient(source: Header) -> Resource:
     name = source.text("PatientName").split("=")[0]
     family, given, middle, *_ = [*name.split("^"), "", "", ""]
     first = [part for part in (given, middle) if part]
@@ -113,7 +113,7 @@ def _patient(source: Source) -> Resource:
     )
 
 
-def _study(source: Source, urls: dict[str, str]) -> Resource:
+def _study(source: Header, urls: dict[str, str]) -> Resource:
     sop_class = {"system": "urn:ietf:rfc:3986", "code": f"urn:oid:{source.sop_class_uid}"}
     series = {
         "uid": source.series_uid,
@@ -142,8 +142,8 @@ def _device(found: Findings) -> Resource:
     }
 
 
-def _bone_age(found: Findings, whole: Findings, source: Source, urls: dict[str, str]) -> Resource:
-    maturation = found.score.maturation if found.score else None
+def _bone_age(found: Findings, whole: Findings, source: Header, urls: dict[str, str]) -> Resource:
+    maturation = found.maturation
     observation = _observation(found.months, codes.HANDS[found.side(source)], source, urls)
     label = [whole.label(found)] if found is not whole else []
     observation |= {
@@ -159,7 +159,7 @@ def _bone_age(found: Findings, whole: Findings, source: Source, urls: dict[str, 
     return _without_empty(observation)
 
 
-def _region(region: Finding, found: Findings, source: Source, urls: dict[str, str]) -> Resource:
+def _region(region: Finding, found: Findings, source: Header, urls: dict[str, str]) -> Resource:
     side = found.side(source)
     observation = _observation(region.months, codes.site(region.name, side).code, source, urls)
     box = region.box
@@ -172,7 +172,7 @@ def _hand(side: Side) -> str:
     return f"{side} hand"
 
 
-def _observation(months: float | None, site: codes.Code, source: Source, urls: dict[str, str]) -> Resource:
+def _observation(months: float | None, site: codes.Code, source: Header, urls: dict[str, str]) -> Resource:
     """What the whole hand and one region have in common."""
     return {
         "resourceType": "Observation",
@@ -205,14 +205,14 @@ def _components(found: Findings) -> list[Resource]:
         name = f"{round(100 * found.interval.coverage)} % prediction interval"
         components.append({"code": {"text": name}, "valueRange": {"low": low, "high": high}})
     if found.score is not None:
-        score = found.score
+        mean, sd, z = found.score.numbers
         for code, value, unit in (
-            (codes.Z_SCORE, score.z, codes.NO_UNITS),
-            (codes.POPULATION_MEAN, score.mean, codes.MONTH),
-            (codes.POPULATION_SD, score.sd, codes.MONTH),
+            (codes.Z_SCORE, z, codes.NO_UNITS),
+            (codes.POPULATION_MEAN, mean, codes.MONTH),
+            (codes.POPULATION_SD, sd, codes.MONTH),
         ):
             components.append({"code": _concept(code), "valueQuantity": _quantity(value, unit)})
-        components.append({"code": _concept(codes.CITATION), "valueString": score.citation})
+        components.append({"code": _concept(codes.CITATION), "valueString": found.score.citation})
     return components
 
 

@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from carpal.errors import ConfigError
-from carpal.optional import need
-from carpal.report.dicom_common import SOP_CLASSES
-from carpal.report.findings import Findings, together
-from carpal.report.source import Source
-from carpal.report.uids import check_uid_root, derive
-from carpal.types import Radiograph, Result
+from carpal.errors import ConfigError, need
+from carpal.imaging.exam import check_uid_root
+from carpal.imaging.header import GREY
+from carpal.report.content import Findings, together
+from carpal.report.dicom_common import SOP_CLASSES, derive
+from carpal.types import Header, Radiograph, Result
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,7 +40,7 @@ PACKAGES: Final = {
         ("pydicom", "dicom"),
         ("reportlab.pdfgen.canvas", "pdf"),
         ("reportlab.platypus", "pdf"),
-        ("font_roboto", "pdf"),
+        ("uharfbuzz", "pdf"),
     ),
 }
 """What a form is written with, and the extra that brings it; the others need nothing."""
@@ -77,7 +76,7 @@ def check_packages(kinds: Sequence[str]) -> None:
 def make(
     kinds: Sequence[str],
     found: Findings,
-    source: Source,
+    source: Header,
     *,
     hands: Hands = (),
     uid_root: str | None = None,
@@ -103,7 +102,7 @@ def make(
 def make_all(
     kinds: Sequence[str],
     results: Sequence[Result],
-    source: Source,
+    source: Header,
     hands: Hands,
     uid_root: str | None = None,
     reference: Reference | None = None,
@@ -116,22 +115,24 @@ def make_all(
 
 
 def _content(
-    kind: str, found: Findings, source: Source, hands: Hands, uid_root: str | None, reference: Reference | None
+    kind: str, found: Findings, source: Header, hands: Hands, uid_root: str | None, reference: Reference | None
 ) -> bytes | None:
     """One form's bytes; None where there is nothing that it could show."""
-    from carpal.report import capture, encapsulated, fhir, gsps, hl7, sr
+    from carpal.report import dicom_objects, fhir, hl7, sr
 
     if kind in OF_AN_AGE and found.months is None and not found.readings:
         return None
     if kind == "gsps":
-        grey = source.header.SamplesPerPixel == 1 and source.header.Rows > 0
-        return gsps.write(found, source, uid_root) if grey else None
+        dataset = source.dataset
+        is_grey = dataset.PhotometricInterpretation in GREY  # a palette is none: PS3.3 A.33.1
+        grey = dataset.SamplesPerPixel == 1 and is_grey and dataset.Rows > 0
+        return dicom_objects.write_gsps(found, source, uid_root) if grey else None
     if kind in ("capture", "pdf"):
         if not hands:
             raise ConfigError(f"{kind!r} shows the radiograph - it was not given - pass `hands`")
         if kind == "capture":
-            return capture.write(found, source, _picture(found, hands), uid_root)
-        return encapsulated.write(found, source, page(hands, source, reference), uid_root)
+            return dicom_objects.write_capture(found, source, _picture(found, hands), uid_root)
+        return dicom_objects.write_encapsulated(found, source, page(hands, reference), uid_root)
     return {"sr": sr.write, "fhir": fhir.write, "hl7": hl7.write}[kind](found, source, uid_root)
 
 
@@ -142,16 +143,19 @@ def _picture(found: Findings, hands: Hands) -> Image.Image:
     return overlay.beside([overlay.draw(*hand) for hand in hands], found.summary if found.readings else "")
 
 
-def page(hands: Hands, source: Source | None, reference: Reference | None = None) -> bytes:
-    """The PDF, a page for each hand that has an age, with the name and number that the file states.
+def page(hands: Hands, reference: Reference | None = None) -> bytes:
+    """The PDF, a page for each hand that has an age, with the name and number that the radiograph's header states.
 
     Raises ValueError where no hand has an age, BackendError where a package is missing.
     """
     from carpal.report.child import Child
     from carpal.report.pdf import render_hands
 
-    child = replace(Child.of(hands[0][0]), reference=reference)
-    if source is not None:
-        name = source.text("PatientName").split("=")[0].replace("^", " ").strip()
-        child = replace(child, name=name, identifier=source.text("PatientID"))
+    radiograph = hands[0][0]
+    child = replace(Child.of(radiograph), reference=reference)
+    if radiograph.header is not None:
+        # the same name in Latin, ideographic and phonetic letters
+        groups = radiograph.header.text("PatientName").split("=")
+        name = " = ".join(" ".join(group.replace("^", " ").split()) for group in groups if group.strip("^ "))
+        child = replace(child, name=name, identifier=radiograph.header.text("PatientID"))
     return render_hands(hands, child)

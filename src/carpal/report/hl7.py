@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from typing import Final
 
+from carpal.imaging.exam import NO_DATE
 from carpal.report import codes
-from carpal.report.findings import Findings
-from carpal.report.source import NO_DATE, Source
-from carpal.report.uids import derive
+from carpal.report.content import Findings
+from carpal.report.dicom_common import derive
+from carpal.types import Header
 
 ESCAPES: Final = {
     "\\": "\\E\\",
@@ -25,7 +26,7 @@ NONE: Final = '""'
 """HL7's null: PID-3 and PID-5 are required, and a file without them is no reason to invent any."""
 
 
-def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
+def write(found: Findings, source: Header, uid_root: str | None = None) -> bytes:
     """The message. Raises ConfigError for a wrong root."""
     segments = [_header(found, source, uid_root), _patient(source), _order(found, source)]
     observations = _observations(found, source)
@@ -33,14 +34,14 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
     return "".join("|".join(fields).rstrip("|") + "\r" for fields in segments).encode()
 
 
-def _header(found: Findings, source: Source, uid_root: str | None) -> list[str]:
+def _header(found: Findings, source: Header, uid_root: str | None) -> list[str]:
     """MSH. The control id (20 characters at most) is derived as UIDs are, so a resend is known as one."""
     control = hashlib.sha256(derive("hl7", found, source, uid_root).encode()).hexdigest()[:20].upper()
     fields = ["MSH", "^~\\&", "CARPAL", "", "", "", _moment(source) or f"{NO_DATE}000000", ""]
     return [*fields, "ORU^R01^ORU_R01", control, "P", "2.5.1", "", "", "", "", "", "UNICODE UTF-8"]
 
 
-def _patient(source: Source) -> list[str]:
+def _patient(source: Header) -> list[str]:
     """PID: id, name, birth date, sex as the file states them."""
     name = source.text("PatientName").split("=")[0]
     family, given, middle, prefix, suffix, *_ = [*name.split("^"), "", "", "", "", ""]
@@ -51,7 +52,7 @@ def _patient(source: Source) -> list[str]:
     return ["PID", "1", "", identifier, "", shown, "", source.text("PatientBirthDate"), sex]
 
 
-def _order(found: Findings, source: Source) -> list[str]:
+def _order(found: Findings, source: Header) -> list[str]:
     """OBR: the accession number as the filler's order number; status P, for no person has looked yet."""
     accession = _escape(source.text("AccessionNumber"))
     fields = ["OBR", "1", "", accession, _coded(codes.BONE_AGE), "", "", _moment(source)]
@@ -65,7 +66,7 @@ def _order(found: Findings, source: Source) -> list[str]:
     ]
 
 
-def _observations(found: Findings, source: Source) -> Iterator[list[str]]:
+def _observations(found: Findings, source: Header) -> Iterator[list[str]]:
     """OBX from field 2 on: the age first, then its interval, z-score and reference, the regions, the sentences.
 
     Of several readings the first age is empty, and the sub-ID (OBX-4) tells the others apart: "F", "left M"...
@@ -89,7 +90,7 @@ def _sub_id(reading: Findings) -> str:
     return f"{reading.part or ''} {sex}".strip()
 
 
-def _age(part: str, found: Findings, source: Source) -> Iterator[list[str]]:
+def _age(part: str, found: Findings, source: Header) -> Iterator[list[str]]:
     """The bone age of one reading and what belongs to it."""
     yield _number(codes.BONE_AGE, part, found.months, codes.MONTH, source)
     if found.interval is not None and found.months is not None:
@@ -102,7 +103,7 @@ def _age(part: str, found: Findings, source: Source) -> Iterator[list[str]]:
         yield _text("ST", codes.CITATION, found.score.citation, part)
 
 
-def _number(name: codes.Code, part: str, value: float | None, unit: codes.Code, source: Source) -> list[str]:
+def _number(name: codes.Code, part: str, value: float | None, unit: codes.Code, source: Header) -> list[str]:
     """A number; without a value its status is X, "results cannot be obtained" (table 0085)."""
     shown, status = ("", "X") if value is None else (f"{value:g}", "P")
     return ["NM", _coded(name), part, shown, _coded(unit), "", "", "", "", status, "", "", _moment(source)]
@@ -116,11 +117,11 @@ def _coded(code: codes.Code) -> str:
     return f"{code.value}^{_escape(code.meaning)}^{code.scheme}"
 
 
-def _moment(source: Source) -> str:
+def _moment(source: Header) -> str:
     """The radiograph's date and time without fractions; "" where it states none."""
     return "" if source.date == NO_DATE else f"{source.date}{source.time.partition('.')[0]}"
 
 
 def _escape(text: str) -> str:
-    """Delimiters of HL7 as its escape sequences (chapter 2.7); other control characters are dropped."""
-    return "".join(ESCAPES.get(letter, letter if letter.isprintable() else "") for letter in text)
+    """Delimiters of HL7 and control characters as its escape sequences (chapter 2.7): nothing is lost."""
+    return "".join(ESCAPES.get(letter) or (f"\\X{ord(letter):02X}\\" if letter < " " else letter) for letter in text)

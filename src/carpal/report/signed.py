@@ -13,19 +13,16 @@ import re
 from dataclasses import replace
 from typing import Any, Final
 
+from carpal.errors import need
 from carpal.imaging.dicom import quiet
-from carpal.optional import need
 from carpal.report import fhir, sr
 from carpal.report.child import Signature
-from carpal.report.findings import Findings
-from carpal.report.source import Source
-from carpal.report.uids import derive
-from carpal.types import Refusal
+from carpal.report.content import Findings
+from carpal.report.dicom_common import derive
+from carpal.types import Header, Refusal
 
 ORGANISATION: Final = "carpal"
 """Verifying Organization (0040,A027) is required and nobody stated one: the software that took the signature."""
-Seen = tuple[Findings, Source]
-"""What a reader saw when she signed, with the `Source.revision` of its own."""
 
 
 def sentence(signature: Signature) -> str:
@@ -64,19 +61,19 @@ def signed_findings(found: Findings, signature: Signature) -> Findings:
 
 
 def write_sr(
-    machine_found: Findings, source: Source, signature: Signature, uid_root: str | None = None, seen: Seen | None = None
+    unsigned: Findings, source: Header, signature: Signature, uid_root: str | None = None, seen: Findings | None = None
 ) -> bytes:
     """The verified SR, whose predecessor is the machine's. Raises what `sr.write` raises.
 
-    `seen` is what was signed, where regions were put right before.
+    `seen` is what was signed, where regions were put right before: it has a `revision` of its own.
     """
     pydicom = need("pydicom", feature="A structured report", extra="dicom")
     from pydicom.dataset import Dataset
 
-    machine = pydicom.dcmread(io.BytesIO(sr.write(machine_found, source, uid_root)))
-    found, of = seen or (machine_found, source)
-    document = pydicom.dcmread(io.BytesIO(sr.write(signed_findings(found, signature), of, uid_root)))
-    uid = derive(f"sr signed {signature.reader} {signature.signed}", found, of, uid_root)
+    machine = pydicom.dcmread(io.BytesIO(sr.write(unsigned, source, uid_root)))
+    found = seen or unsigned
+    document = pydicom.dcmread(io.BytesIO(sr.write(signed_findings(found, signature), source, uid_root)))
+    uid = derive(f"sr signed {signature.reader} {signature.signed}", found, source, uid_root)
     document.SOPInstanceUID = document.file_meta.MediaStorageSOPInstanceUID = uid
     document.SeriesInstanceUID = machine.SeriesInstanceUID
     document.InstanceNumber = 2
@@ -97,17 +94,17 @@ def write_sr(
 
 
 def write_fhir(
-    machine_found: Findings, source: Source, signature: Signature, uid_root: str | None = None, seen: Seen | None = None
+    unsigned: Findings, source: Header, signature: Signature, uid_root: str | None = None, seen: Findings | None = None
 ) -> bytes:
     """The machine's bundle with the reader's Observation, which is derived from the machine's. Raises ConfigError.
 
     `seen` is what was signed, where regions were put right before: its warnings, which name them, become notes.
     """
-    bundle = fhir.bundle(machine_found, source, uid_root)
+    bundle = fhir.bundle(unsigned, source, uid_root)
     report, *_ = (entry["resource"] for entry in bundle["entry"] if _is(entry, "DiagnosticReport"))
-    machine = [entry for entry in bundle["entry"] if _is(entry, "Observation")][_place(machine_found, signature)]
-    found, of = seen or (machine_found, source)
-    uid = derive(f"fhir signed {signature.reader} {signature.signed}", found, of, uid_root)
+    machine = [entry for entry in bundle["entry"] if _is(entry, "Observation")][_place(unsigned, signature)]
+    found = seen or unsigned
+    uid = derive(f"fhir signed {signature.reader} {signature.signed}", found, source, uid_root)
     said = (sentence(signature), *(found.warnings if seen and signature.months is not None else ()))
     url = f"urn:oid:{uid}"
     observation: dict[str, Any] = {

@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from carpal.errors import need
 from carpal.imaging.dicom import quiet
-from carpal.optional import need
+from carpal.imaging.exam import from_parts
 from carpal.report import codes
-from carpal.report.dicom_common import coded, equipment, identity, to_bytes
-from carpal.report.findings import Finding, Findings, Score, was_attempted
-from carpal.report.source import Source
-from carpal.report.uids import derive, from_parts
+from carpal.report.content import Finding, Findings, was_attempted
+from carpal.report.dicom_common import coded, derive, equipment, identity, to_bytes
+from carpal.types import Header, Score
 
 
-def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes:
+def write(found: Findings, source: Header, uid_root: str | None = None) -> bytes:
     """The report as a DICOM file. Raises BackendError without highdicom, ConfigError for a wrong root."""
     need("highdicom", "A structured report", extra="dicom")
     from highdicom.sr import ComprehensiveSR
@@ -29,7 +29,7 @@ def write(found: Findings, source: Source, uid_root: str | None = None) -> bytes
     where = identity("sr", found, source, uid_root)
     with quiet():
         document = ComprehensiveSR(
-            evidence=[source.dataset()],
+            evidence=[source.copy()],
             content=_report(found, source, uid_root)[0],
             series_instance_uid=where.series_uid,
             series_number=where.series_number,
@@ -54,7 +54,7 @@ def _empty_qualified(item: Any) -> None:
         _empty_qualified(child)
 
 
-def _report(found: Findings, source: Source, uid_root: str | None) -> Any:
+def _report(found: Findings, source: Header, uid_root: str | None) -> Any:
     """TID 1500."""
     from highdicom.sr import MeasurementReport
 
@@ -89,7 +89,7 @@ def _algorithm(found: Findings) -> Any:
     return AlgorithmIdentification(found.algorithm, found.model.version, parameters=list(found.parameters))
 
 
-def _hand(found: Findings, whole: Findings, source: Source, uid_root: str | None) -> Any:
+def _hand(found: Findings, whole: Findings, source: Header, uid_root: str | None) -> Any:
     """TID 1501: the hand, or one reading of the `whole`, and the sentences for people."""
     from highdicom.sr import (
         FindingSite,
@@ -138,11 +138,12 @@ def _statistics(score: Score) -> Any:
     """TID 311: the reference's mean and SD, the z-score, and whose table it is."""
     from highdicom.sr import MeasurementStatisticalProperties, RelationshipTypeValues, TextContentItem
 
+    mean, sd, z = score.numbers
     properties = MeasurementStatisticalProperties(
         values=[
-            _property(codes.POPULATION_MEAN, score.mean, codes.MONTH),
-            _property(codes.POPULATION_SD, score.sd, codes.MONTH),
-            _property(codes.Z_SCORE, score.z, codes.NO_UNITS),
+            _property(codes.POPULATION_MEAN, mean, codes.MONTH),
+            _property(codes.POPULATION_SD, sd, codes.MONTH),
+            _property(codes.Z_SCORE, z, codes.NO_UNITS),
         ],
         description=f"{score.reference}, chronological age {score.chronological_months:.1f} months",
         authority=score.reference,
@@ -158,7 +159,7 @@ def _property(name: codes.Code, value: float, unit: codes.Code) -> Any:
     return NumContentItem(coded(name), value, coded(unit), relationship_type=RelationshipTypeValues.HAS_PROPERTIES)
 
 
-def _region(region: Finding, found: Findings, source: Source, uid_root: str | None) -> Any:
+def _region(region: Finding, found: Findings, source: Header, uid_root: str | None) -> Any:
     """TID 1410: the box as a closed polyline, the bone that it shows, the age by itself."""
     from highdicom.sr import (
         FindingSite,
@@ -183,7 +184,7 @@ def _region(region: Finding, found: Findings, source: Source, uid_root: str | No
     )
 
 
-def _image(source: Source) -> tuple[str, str, list[int] | None]:
+def _image(source: Header) -> tuple[str, str, list[int] | None]:
     """The radiograph as highdicom's references want it: of several frames, the first was read."""
     return source.sop_class_uid, source.sop_instance_uid, None if source.frame is None else [source.frame]
 

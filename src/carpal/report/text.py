@@ -1,4 +1,7 @@
-"""Assessment to a line for the terminal. The only place where months become years."""
+"""Assessment to a line for the terminal. The only place where months become years.
+
+How the page and the PDF name what there is more than one of: two hands in a picture, a girl's and a boy's age.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Mapping
 from gettext import NullTranslations
 from typing import Any
 
-from carpal.types import Assessment, BothSexes, Interval, Result
+from carpal.report.language import Words
+from carpal.types import Assessment, BothSexes, Interval, Result, Sex, each_of
 
 
 def years(months: float, words: NullTranslations | None = None) -> str:
@@ -23,7 +27,7 @@ def signed(number: float, plus: bool = True) -> str:
     return f"{round(number, 1) + 0.0:{'+' if plus else ''}.1f}".replace("-", "\N{MINUS SIGN}")
 
 
-def line(assessment: Assessment) -> str:
+def one_line(assessment: Assessment) -> str:
     """One line: the image, the age with its interval, the sex, how many regions and warnings."""
     if assessment.refused is not None or assessment.months is None:
         reason = assessment.refused.message if assessment.refused else ""
@@ -39,13 +43,13 @@ def line(assessment: Assessment) -> str:
 
 def line_of(result: Result) -> str:
     """One line for a hand, whether its sex is known or not."""
-    return line_of_both(result) if isinstance(result, BothSexes) else line(result)
+    return line_of_both(result) if isinstance(result, BothSexes) else one_line(result)
 
 
 def line_of_both(both: BothSexes) -> str:
     """One line for a radiograph whose sex is unknown: the age as a girl's and as a boy's, each with its interval."""
     if both.female.months is None or both.male.months is None:
-        return line(both.female if both.female.months is None else both.male)
+        return one_line(both.female if both.female.months is None else both.male)
     ages = []
     for each, months in ((both.female, both.female.months), (both.male, both.male.months)):
         ages.append(", ".join([f"{years(months)} ({months:.1f} months) as {each.sex}", *details(each)]))
@@ -97,3 +101,32 @@ def facts(values: Mapping[str, Any], indent: str = "") -> str:
         else:
             lines.append(f"{indent}{name:<{width}}  {value}")
     return "\n".join(lines)
+
+
+def hand_name(side: str, words: Words) -> str:
+    """The name of one of two hands by its place in the picture, which does not say which hand it is."""
+    return {
+        "left": words.gettext("Hand on the left of the picture"),
+        "right": words.gettext("Hand on the right of the picture"),
+        "top": words.gettext("Upper hand in the picture"),
+        "bottom": words.gettext("Lower hand in the picture"),
+    }[side]
+
+
+def as_sex(sex: Sex, words: Words) -> str:
+    """The title of an age that holds for one sex only."""
+    return {"female": words.gettext("Bone age as a girl"), "male": words.gettext("Bone age as a boy")}[sex]
+
+
+def for_sex(sex: Sex, words: Words) -> str:
+    """The same, in front of a sentence."""
+    return {"female": words.gettext("As a girl"), "male": words.gettext("As a boy")}[sex]
+
+
+def spoken(result: Result, words: Words) -> str:
+    """The age or ages of a hand in words; where there is none, that it was refused."""
+    parts = []
+    for each in each_of(result):
+        age = words.gettext("refused") if each.months is None else years(each.months, words)
+        parts.append(f"{for_sex(each.sex, words)}: {age}" if len(each_of(result)) > 1 else age)
+    return "; ".join(parts)

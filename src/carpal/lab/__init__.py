@@ -1,0 +1,1 @@
+"""The laboratory: the network, its training and its measurement. Nothing that reads radiographs imports it."""

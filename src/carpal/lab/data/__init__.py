@@ -1,0 +1,1 @@
+"""Radiographs, ages and regions to stores that training reads."""

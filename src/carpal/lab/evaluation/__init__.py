@@ -1,0 +1,1 @@
+"""Errors of ages and regions, intervals, thresholds, stress."""

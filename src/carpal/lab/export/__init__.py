@@ -1,0 +1,1 @@
+"""Weights to ONNX files, checked against PyTorch, in float and int8."""

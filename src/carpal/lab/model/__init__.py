@@ -1,0 +1,1 @@
+"""ALA-Net, one file for each box of the paper's figure 2."""

@@ -1,0 +1,1 @@
+"""Recipes, augmentation, the loop, checkpoints."""

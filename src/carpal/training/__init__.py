@@ -1,1 +1,0 @@
-"""From a prepared store to weights: configuration, augmentation, the loop, checkpoints."""

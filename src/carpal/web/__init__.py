@@ -1,0 +1,1 @@
+"""The reading page and the REST interface."""
