@@ -152,8 +152,8 @@ MUTATIONS = (
     Mutation(
         "always as coarse as can be",
         "lab/training/augment.py",
-        "1 + (degrade.COARSEST - 1) * how_coarse_B",
-        "degrade.COARSEST + 0 * how_coarse_B",
+        "1 + (COARSEST - 1) * how_coarse_B",
+        "COARSEST + 0 * how_coarse_B",
         CHANCE,
     ),
     Mutation("another worst quality", "lab/training/augment.py", "(15.0, 95.0)", "(10.0, 95.0)", f"{CHANCE} {PINNED}"),
@@ -240,14 +240,14 @@ MUTATIONS = (
         '"optim.emma"),',
         "test_config.py::test_a_removed_setting",
     ),
-    Mutation("no mirrored view", "inference/views.py", "return average(first, second)", "return first", RELEASED),
+    Mutation("no mirrored view", "inference/tta.py", "return average(first, second)", "return first", RELEASED),
     Mutation(
-        "only the close-up is read", "inference/upright.py", "return mean_age(whole, near)", "return near", RELEASED
+        "no mirrored aligned view", "inference/align.py", "average(seen, predict(", "seen or (seen, predict(", RELEASED
     ),
     Mutation(
-        "hands a twentieth larger", "inference/pose.py", "RADIUS: Final = 0.25", "RADIUS: Final = 0.2625", RELEASED
+        "hands a twentieth larger", "inference/align.py", "RADIUS: Final = 0.25", "RADIUS: Final = 0.2625", RELEASED
     ),
-    Mutation("no softening", "imaging/preprocess.py", "SOFTNESS = 0.6", "SOFTNESS = 0.001", RELEASED),
+    Mutation("no blur", "imaging/preprocess.py", "BLUR_SIGMA_PX = 0.6", "BLUR_SIGMA_PX = 0.001", RELEASED),
     Mutation("another high percentile", "imaging/intensity.py", "= 1.0, 99.0", "= 1.0, 98.0", RELEASED),
 )
 
