@@ -75,7 +75,7 @@ def site_text(markdown: str, folder: Path, page: str) -> str:
         return f"{found[1]}{_moved(found[2], folder, page) or found[2]}{found[3]}"
 
     parts = CODE.split(markdown)
-    # Code in a link's text, as in [`levels.py`](../src/...), is put aside while links are looked for.
+    # Code in a link's text, as in [`raster.py`](../src/...), is put aside while links are looked for.
     aside = {f"\0{number}\0": part for number, part in enumerate(parts) if number % 2}
     text = "".join(f"\0{number}\0" if number % 2 else part for number, part in enumerate(parts))
     text = SOURCE.sub(source, LINK.sub(link, text))

@@ -153,8 +153,8 @@ MUTATIONS = (
     Mutation(
         "always as coarse as can be",
         "lab/training/augment.py",
-        "1 + (degrade.COARSEST - 1) * how_coarse_B",
-        "degrade.COARSEST + 0 * how_coarse_B",
+        "1 + (COARSEST - 1) * how_coarse_B",
+        "COARSEST + 0 * how_coarse_B",
         CHANCE,
     ),
     Mutation("another worst quality", "lab/training/augment.py", "(15.0, 95.0)", "(10.0, 95.0)", f"{CHANCE} {PINNED}"),

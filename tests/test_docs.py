@@ -1,4 +1,4 @@
-"""What the documents promise: each error, command, recipe and source file has its place; every link leads somewhere."""
+"""What the documents promise: each error, command and recipe has its place; every link leads somewhere."""
 
 from __future__ import annotations
 
@@ -146,26 +146,6 @@ def test_every_recipe_is_documented() -> None:
     text = read(DOCS / "training.md")
     assert "alanet" in recipes()
     assert [name for name in recipes() if f"`{name}`" not in text] == []
-
-
-def tree_names() -> set[str]:
-    """Python files that the tree of docs/architecture.md lists, by folder and name: "lab/model/rpn.py"."""
-    tree = re.search(r"^```text\nsrc/carpal/\n(.*?)^```", read(DOCS / "architecture.md"), re.MULTILINE | re.DOTALL)
-    assert tree, "docs/architecture.md has no tree that starts with src/carpal/"
-    folder, names = "", set()
-    for line in tree.group(1).splitlines():
-        first = line.strip().split(" ")[0]
-        if first.endswith("/"):
-            folder = first
-        elif first.endswith(".py"):
-            names.add((folder if line.startswith("    ") else "") + first)
-    return names
-
-
-def test_the_tree_is_the_source() -> None:
-    source = {path.relative_to(ROOT / "src" / "carpal").as_posix() for path in SOURCES}
-    packages = {name for name in source if name.endswith("/__init__.py")}
-    assert tree_names() == source - packages
 
 
 def test_constraints_are_names_and_versions() -> None:

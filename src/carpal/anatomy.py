@@ -1,14 +1,13 @@
-"""The 17 regions of the hand: the only list of them. Order, names, groups and colours.
+"""The 17 regions of the hand: the only list of them. Order, names, groups, colours, and where they lie to each other.
 
 Names use the field's terms: MCP metacarpophalangeal, PIP proximal interphalangeal (PIP1 is the interphalangeal joint of
 the thumb), DIP distal interphalangeal; digit 1 is the thumb. They do not depend on the side: MCP1 is the thumb's in a
 left and in a right hand, so mirroring a radiograph moves the boxes and keeps the names.
 
-The mean hand: where the 17 regions lie to each other, in the order of `anatomy.REGIONS`.
-
-x and y about their middle, y downwards, fingers up, thumb to the right; the root mean square distance from the middle
-is 1. Mean after alignment by shift, turn, size and mirror image (generalised Procrustes analysis) over the annotated
-RSNA hands outside fold 0 (`tests/test_shared.py` makes it again).
+The mean hand gives each region's place, in the order of `REGIONS`: x and y about their middle, y downwards, fingers up,
+thumb to the right; the root mean square distance from the middle is 1. It is the mean after alignment by shift, turn,
+size and mirror image (generalised Procrustes analysis) over the annotated RSNA hands outside fold 0
+(`tests/test_shared.py` makes it again).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Every error that a user can cause, as one tree. A message says what was wrong, what we got, and what to do.
+"""Every error that a user can cause, as one tree; and `need`, which imports what may not be installed.
+
+A message says what was wrong, what we got, and what to do.
 
     CarpalError
     ├─ InputError              the image, or what came with it
@@ -17,9 +19,8 @@
         ├─ OutOfResources      disk full, or as many jobs waiting as the queue holds
         └─ ReaderDied          the process that decodes was killed by what it read, or by the clock
 
-`code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment.
-
-Packages that only some of us need: `need` imports one, or says which extra of `carpal` brings it.
+`code` is for machines, `exit_code` is what the command returns: 2 usage, 3 input, 4 environment. An optional package
+that is missing is such an error, too: `need` names the extra of `carpal` that brings it.
 """
 
 from __future__ import annotations

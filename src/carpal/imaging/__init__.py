@@ -1,0 +1,1 @@
+"""From a file, an address or bytes to grey pixels and what its header states. No PyTorch."""

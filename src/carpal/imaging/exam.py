@@ -1,13 +1,15 @@
-"""What a DICOM header states of child, examination and study: for reading, and made fit for objects that refer to it.
+"""What a DICOM header states of child, examination and study, and the header's own steps from stored values to grey.
 
-Dates, chronological age, side and sex: what is unsure is None, and told. What identifies the child, the order and the
-study passes bit for bit, also where it breaks a rule of its VR, for an archive compares it as a string; or it does not
-pass at all. A date or code of a wrong form is left empty, a UID that is missing is derived from the file's hash, and
-with one that nothing can carry no object refers to the file (`Header.unfit`).
+*The examination.* Dates, chronological age, side and sex: what is unsure is None, and told.
 
-Stored values to grey: padding and foreign bits out, then PS3.3 C.11 and PS3.4 N.2: modality, VOI; polarity is last.
+*The header that reports refer to.* What identifies the child, the order and the study passes bit for bit, also where it
+breaks a rule of its VR, for an archive compares it as a string; or it does not pass at all. A date or code of a wrong
+form is left empty, a UID that is missing is derived from the file's hash, and with one that nothing can carry no object
+refers to the file (`Header.unfit`).
 
-Every step is skipped, and told, where the header's own numbers make no sense: a radiograph without it is still one.
+*Stored values to grey.* Padding and foreign bits go, then the order is that of PS3.3 C.11 and PS3.4 N.2: modality, VOI;
+polarity is last. Every step is skipped, and told, where the header's own numbers make no sense: a radiograph without it
+is still one.
 """
 
 from __future__ import annotations
@@ -292,7 +294,7 @@ def _copy_tables(found: Any, header: Any) -> None:
     for keyword in ("ModalityLUTSequence", "VOILUTSequence"):
         try:
             table = read_table(value(found, keyword)[0])
-        except Exception:  # absent, or damaged in one of the many ways of `imaging.tables`
+        except Exception:  # absent, or damaged in one of the many ways in which a table can be
             continue
         is_voi = keyword == "VOILUTSequence"
         # 16 bits, for a state allows 8 and 16 only; the grey values of a VOI table fill their bits, so they are scaled.

@@ -1,14 +1,16 @@
-"""The grey levels that a picture has: percentiles, what lies between two of them, and what a stretch left of it.
+"""The grey levels of a radiograph: percentiles, the levels that a stretch left, pixels as float32 and made smaller.
 
-Grey values of 8 and 16 bits are counted once; all else follows from the counts. Letters: L = levels, from 0 up.
+*Levels.* Grey values of 8 and 16 bits are counted once; all else follows from the counts. `unround` undoes what the
+rounding of a stretched copy did.
 
-A radiograph's own pixels, and what the steps of a reading ask of them: each is measured once, though several ask.
+*A radiograph's own pixels* (`Original`): what the steps of a reading ask of them is measured once, though several ask.
 
-Pictures as float32 and made smaller, a band of rows at a time: the same bytes as at once, in a cache's memory.
-
-A radiograph of 5 megapixels is 20 MB as float32; to write and read them several times takes longer than the arithmetic.
+*Bands.* Images become float32 and smaller a band of rows at a time: the same bytes as at once, in a cache's memory. A
+radiograph of 5 megapixels is 20 MB as float32; to write and read them several times takes longer than the arithmetic.
 Pillow resizes rows first and columns then, and reduces by blocks: both can be done in bands. Pillow 13 takes the
-columns of tall pictures first, older ones do not, and that rounds otherwise; here it is rows first with all of them.
+columns of tall images first, older ones do not, and that rounds otherwise; here it is rows first with all of them.
+
+Letters: L = levels, from 0 up.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ Radiographs come dark, stretched, inverted and framed. What makes them the same 
 2. *Contrast.* The grey values between two percentiles become 0..255. The two are taken over the whole picture and over
    its middle, and the narrower range wins, so that neither a white frame nor a black border sets the scale. Percentiles
    follow any rising map of the grey values: a copy that was stretched and clipped before gives the same result, once
-   what rounding did to it is undone (`levels.unround`).
+   what rounding did to it is undone (`intensity.unround`).
 3. *Size.* The long side becomes `long_side` (512 in the paper), the aspect is kept.
 """
 

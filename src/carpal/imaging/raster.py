@@ -1,9 +1,8 @@
 """PNG, JPEG, TIFF, WebP, BMP and JPEG 2000 to grey: 8 bit as uint8, 16 bit as uint16, all else by a rule that warns.
 
 What a viewer's export may bring and what becomes of it: colour is averaged to grey, transparency lies on black, of
-several pages the first is read, EXIF orientation is applied.
-
-What every reader refuses: pictures too large to decode safely, too small or too blank to read an age from.
+several pages the first is read, EXIF orientation is applied. `check_size` and `check_values` refuse, for every reader,
+images that are too large to decode safely, too small or too blank to read an age from.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def judge(result: BothSexes, facts: Facts) -> BothSexes: ...
 def judge(result: Result, facts: Facts) -> Result:
     """What a hand's reading means, decided once for every output: age, interval, z-score, or no age at all.
 
-    The site's calibration moves age and interval; an adult's chronological age (`trust.refusal.ADULT_MONTHS`) takes
+    The site's calibration moves age and interval; an adult's chronological age (`thresholds.ADULT_MONTHS`) takes
     them away; otherwise the age given has its z-score. A refusal stays as it is. Raises ConfigError for a calibration
     of other weights, or of what is calibrated already.
     """
@@ -161,7 +161,7 @@ def assess(
 
     `boxes_original_R4` replaces the regions that the network would find; NaN leaves one to it.
     Warns, in `Assessment.warnings`, of everything that the result rests on without being certain. Two hands in one
-    frame are refused here; `hands.read_hands` reads them apart. `may_refuse=False` reads any picture,
+    frame are refused here; `read_hands` reads them apart. `may_refuse=False` reads any picture,
     `one_hand` says that two hands were looked for already. `align=False` reads the prepared image itself:
     networks with and without regions are then compared on the same images. `stated=False` says that the sex is one of
     two that the image is read for: whether it fits is then not asked. `original` holds the radiograph's pixels, where

@@ -1,14 +1,12 @@
-"""What others may ask of us: C-ECHO, C-STORE and storage commitment (N-ACTION); and their reports on what we asked
-them to commit to (N-EVENT-REPORT). No C-FIND, C-MOVE or C-GET.
+"""What others may ask of us: C-ECHO, C-STORE and storage commitment (N-ACTION). No C-FIND, C-MOVE or C-GET.
 
-An object is on the disk and in the queue before its sender hears success. Nothing of its data set is parsed here: its
-identity comes from the command, and everything else is the reader's business, in a process of its own.
-
-Where an object lands while it arrives: a file that takes note of a full disk, so that its sender is told.
+Their reports on what we asked them to commit to arrive here, too (N-EVENT-REPORT). An object is on the disk and in the
+queue before its sender hears success. Nothing of its data set is parsed here: its identity comes from the command, and
+everything else is the reader's business, in a process of its own.
 
 pynetdicom writes what it receives from within its reactor, where an error of the disk would end the association without
 an answer. `LandingFile` takes the place of its temporary file: after an error it swallows the rest, and the handler of
-the C-STORE answers 0xA700.
+the C-STORE answers 0xA700, so that the sender knows that the disk is full.
 """
 
 from __future__ import annotations

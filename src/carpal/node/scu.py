@@ -1,5 +1,6 @@
-"""What we ask of peers: C-ECHO, C-STORE of results, N-ACTION for a commitment to them, and the N-EVENT-REPORT that
-answers a commitment which a peer asked us for.
+"""What we ask of peers: C-ECHO, C-STORE of results, N-ACTION for a commitment to them.
+
+The N-EVENT-REPORT that answers a commitment which a peer asked us for goes out here, too.
 """
 
 from __future__ import annotations

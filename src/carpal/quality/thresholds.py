@@ -1,13 +1,9 @@
-"""The numbers that a refusal goes by. They depend on the weights, so they stand in the weights' sidecar (`refusal`).
+"""Whether an image gets an age: every code of a refusal, its sentence, the checks, and the thresholds that they go by.
 
-`carpal limits` measures them. Weights without them refuse nothing but adults and two hands.
-
-Why an image gets no age: every code, and the sentence that goes with it. The only list of them.
-
-Whether an image gets an age: cheap checks of the picture first, then checks of what the network found in it.
-
-Every check either passes or names a code of `reasons.REASONS` with what was measured. The limits come with the weights
-(`limits.Limits`); how well they separate is in docs/refusal.md.
+Cheap checks of the image come first, then checks of what the network found in it. Every check either passes or names a
+code of `REASONS`, the only list of them, with what was measured. The thresholds (`Limits`) depend on the weights, so
+they stand in the weights' sidecar (`refusal`), where `carpal limits` writes them; weights without them refuse nothing
+but adults and two hands. How well they separate is in docs/refusal.md.
 """
 
 from __future__ import annotations

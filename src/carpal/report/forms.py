@@ -46,7 +46,7 @@ PACKAGES: Final = {
 """What a form is written with, and the extra that brings it; the others need nothing."""
 
 Hands = Sequence[tuple[Radiograph, Result]]
-"""Each hand with the radiograph that shows it alone: `inference.hands.cut_out`, for the forms that show pictures."""
+"""Each hand with the radiograph that shows it alone: `inference.assess.cut_out`, for the forms that show pictures."""
 
 
 class Form(NamedTuple):
@@ -109,7 +109,7 @@ def make_all(
 ) -> dict[str, Form]:
     """The forms of everything that was read in one radiograph: one of each kind, whose readings tell themselves apart.
 
-    `results` is what `inference.hands.read_hands` returns: a hand or two, each with a stated sex or for both.
+    `results` is what `inference.assess.read_hands` returns: a hand or two, each with a stated sex or for both.
     """
     return make(kinds, together(results, source), source, hands=hands, uid_root=uid_root, reference=reference)
 

@@ -4,7 +4,7 @@
     pybabel compile -d src/carpal/locale -D carpal
 
 Warnings of the reader and messages of errors stay English: they are part of the result and are quoted in reports. On
-the page a refusal's reason stands above its message, translated (`trust.reasons`).
+the page a refusal's reason stands above its message, translated (`quality.thresholds`).
 """
 
 from __future__ import annotations

@@ -340,7 +340,7 @@ class ResultTable:
 
 
 def as_row(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON entry (`as_json.KEYS`) as a row of `COLUMNS`; what the entry lacks is None, `json` has all of it."""
+    """A JSON entry (`KEYS`) as a row of `COLUMNS`; what the entry lacks is None, `json` has all of it."""
     interval, refused, site = (entry.get(name) or {} for name in ("interval", "refused", "site"))
     model, by_sex = entry["model"], {sex: (entry.get("by_sex") or {}).get(sex) or {} for sex in ("female", "male")}
     spans = {sex: each.get("interval") or {} for sex, each in by_sex.items()}

@@ -1,5 +1,7 @@
-"""Liu et al., 2019/20, "Extract Bone Parts Without Human Prior: End-to-end Convolutional Neural Network for Pediatric
-Bone Age Assessment" (AR-CNN: Attention-Recognition). The paper's Table 3 quotes it with 4.38 months.
+"""AR-CNN (Liu et al.): an agent that points at bone parts, and one that recognises them.
+
+Liu et al., 2019/20, "Extract Bone Parts Without Human Prior: End-to-end Convolutional Neural Network for Pediatric Bone
+Age Assessment" (AR-CNN: Attention-Recognition). The paper's Table 3 quotes it with 4.38 months.
 
 As published (abstract; the full text and code were not read): an attention agent proposes discriminative bone parts
 without annotations, a recognition agent learns their features and assesses the age, and the assessment is fed back to

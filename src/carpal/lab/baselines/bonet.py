@@ -1,5 +1,7 @@
-"""Escobar et al., MICCAI 2019, "Hand Pose Estimation for Pediatric Bone Age Assessment" (BoNet). The paper's Table 3
-quotes it with 4.14 months.
+"""BoNet (Escobar et al.): Inception-v3 with one stem for the image and one for the key points.
+
+Escobar et al., MICCAI 2019, "Hand Pose Estimation for Pediatric Bone Age Assessment". The paper's Table 3 quotes it
+with 4.14 months.
 
 As published (the release was read): Inception-v3 without its auxiliary classifier; two stems, one for the image and one
 for a heat map of 17 key points (3x3 stamps blurred with sigma 25 pixels of the original, unlabelled), up to Conv2d_4a;

@@ -1,5 +1,7 @@
-"""ConvNeXt-Tiny (Liu et al., CVPR 2022, "A ConvNet for the 2020s") as a global model of the bone age. Not in the
-paper's Table 3; ConvNeXts lead today (Bram et al. 2025 report 3.68 months with five networks averaged).
+"""ConvNeXt-Tiny as a global model of the bone age.
+
+Liu et al., CVPR 2022, "A ConvNet for the 2020s". Not in the paper's Table 3; ConvNeXts lead today (Bram et al. 2025
+report 3.68 months with five networks averaged).
 
 As published: stem of 4x4 patches, 96 to 768 channels, 3, 3, 9 and 3 blocks of a 7x7 depthwise convolution, layer norm,
 an inner layer four times as wide with GELU, and a layer scale that starts at 1e-6.

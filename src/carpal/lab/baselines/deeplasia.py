@@ -1,4 +1,6 @@
-"""Rassmann et al., Pediatric Radiology 2024;54:82-95, "Deeplasia: deep learning for bone age assessment validated on
+"""Deeplasia-like (Rassmann et al.): one EfficientNet-B0, squared error of the z-score.
+
+Rassmann et al., Pediatric Radiology 2024;54:82-95, "Deeplasia: deep learning for bone age assessment validated on
 skeletal dysplasias". Not in the paper's Table 3; its ensemble reports 3.87 months on the same test images.
 
 As published (the release was read): EfficientNet-B0 and B4 on grey images of 512 pixels and more; the sex by Linear
@@ -7,7 +9,8 @@ several views, a linear correction of the bias, three networks averaged.
 Our reading: one EfficientNet-B0, one linear layer after the join, neither mask nor correction; the mirrored view that
 `carpal` averages for every system is its only other view. "Deeplasia-like" is all that its name can claim.
 
-EfficientNet-B0 (Tan and Le 2019): inverted bottlenecks with squeeze and excitation. Stochastic depth is left out.
+EfficientNet-B0 (Tan and Le 2019) is built here: inverted bottlenecks with squeeze and excitation. Stochastic depth is
+left out.
 
 Letters: B batch, C channels, H W cells.
 """

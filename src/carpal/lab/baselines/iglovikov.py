@@ -1,4 +1,6 @@
-"""Iglovikov et al., DLMIA 2018, "Paediatric Bone Age Assessment Using Deep Convolutional Neural Networks" (arXiv
+"""Iglovikov et al.: three registered regions, VGG-style networks, regression and classes.
+
+Iglovikov et al., DLMIA 2018, "Paediatric Bone Age Assessment Using Deep Convolutional Neural Networks" (arXiv
 1712.05053). The paper's Table 3 quotes it with 4.97 months.
 
 As published (the release's network m46 was read; the rest from general knowledge): hands segmented and registered by
@@ -9,7 +11,7 @@ Our reading: the key points are the 17 regions, given or found by our frozen det
 both heads, trained together by L1 and cross-entropy; channels between 32 and 384 are 64, 128, 192, 256; the sex enters
 by the 1 -> 32 layer (published: the age network has none, and one network is trained for each sex).
 
-VGG-style blocks as in Iglovikov's networks: 3x3 convolutions with batch norm and ELU, then a pool.
+A VGG-style block here is one or more 3x3 convolutions with batch norm and ELU, then a pool.
 
 Letters: B batch, C channels, S side of the picture.
 """

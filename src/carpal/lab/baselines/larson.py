@@ -1,4 +1,6 @@
-"""Larson et al., Radiology 2018;287(1):313-322, "Performance of a Deep-Learning Neural Network Model in Assessing
+"""Larson et al.: ResNet-50, one class for each month, the age as the expected value.
+
+Larson et al., Radiology 2018;287(1):313-322, "Performance of a Deep-Learning Neural Network Model in Assessing
 Skeletal Maturity on Pediatric Hand Radiographs". The paper's Table 3 quotes it with 6.24 months.
 
 As published (from general knowledge, no code was found): ResNet-50 on the whole image, one class for each month, the

@@ -31,7 +31,7 @@ class SystemConfig:
     """A comparison system's settings. Sizes of images and boxes are pixels of the prepared image."""
 
     system: str = ""
-    """The system's name in `baselines.registry.SYSTEMS`."""
+    """The system's name in `registry.SYSTEMS`."""
     long_side: int = 512
     """The prepared image's long side."""
     width: int = PUBLISHED_WIDTH

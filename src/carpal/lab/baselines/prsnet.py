@@ -1,4 +1,6 @@
-"""Ji et al., MICCAI 2019, "PRSNet: Part Relation and Selection Network for Bone Age Assessment" (arXiv 1909.05651). The
+"""PRSNet (Ji et al.): parts that look at each other, and the best of them.
+
+Ji et al., MICCAI 2019, "PRSNet: Part Relation and Selection Network for Bone Age Assessment" (arXiv 1909.05651). The
 paper's Table 3 quotes it with 4.49 months, and ALA-Net takes its sex feature from it.
 
 As published (abstract; the full text and code were not read): a part relation module that discovers which parts occur

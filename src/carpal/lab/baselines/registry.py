@@ -48,7 +48,7 @@ def settings(architecture: dict[str, Any]) -> ModelConfig | SystemConfig:
 
 
 def load(path: Path) -> tuple[ALANet | System, dict[str, Any]]:
-    """A network of ours (in eval mode) and its sidecar. Raises WeightsError as `model.weights.load` does."""
+    """A network of ours (in eval mode) and its sidecar. Raises WeightsError as `lab.model.weights.load` does."""
 
     def from_sidecar(architecture: dict[str, Any]) -> nn.Module:
         return build(settings(architecture))

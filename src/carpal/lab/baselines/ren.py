@@ -1,4 +1,6 @@
-"""Ren et al., IEEE JBHI 2019;23(5):2030-2038, "Regression Convolutional Neural Network for Automated Pediatric Bone Age
+"""Ren et al.: coarse and fine attention before an Inception-v3.
+
+Ren et al., IEEE JBHI 2019;23(5):2030-2038, "Regression Convolutional Neural Network for Automated Pediatric Bone Age
 Assessment From Hand Radiograph". The paper's Table 3 quotes it with 5.20 months.
 
 As published (from general knowledge, no code was found): attention maps in two steps, coarse then fine; an

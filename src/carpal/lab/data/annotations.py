@@ -1,17 +1,16 @@
-"""Where the 17 regions lie: tables of points, in the frame they were drawn in -> points and 64-pixel boxes.
+"""Where the 17 regions lie: tables of points or boxes, BoNet's JSON, VOC XML -> points in their own frame.
 
-R = 17 regions in the order of `anatomy.REGIONS`; the last axis of points is (x, y, v), v = 1 where annotated.
+R = 17 regions in the order of `anatomy.REGIONS`; the last axis of points is (x, y, v), v = 1 where annotated. Boxes
+around points have 64 pixels.
 
-BoNet's key points: COCO-style JSON with 17 x (x, y, v) a hand, bbox [x, y, w, h], zeros where not annotated.
-
-Which of the 17 comes first is written in no public document of BoNet. So the order is taken from the file's own
+*BoNet's key points* are COCO-style JSON with 17 x (x, y, v) a hand, bbox [x, y, w, h], zeros where not annotated. Which
+of the 17 comes first is written in no public document of BoNet. So the order is taken from the file's own
 `categories[0].keypoints`, or from the caller; it is never guessed.
 
-Regions as published with the boxes: one VOC XML a hand, joints named "MCP", "PIP", "DIP" without their digit.
-
-The digits are put back by anatomy. The knuckles (MCP) are walked as a row, from the radius's side, where the thumb is,
-to the ulna's. Then PIP joints are paired with MCP, and DIP with PIP, so that the sum of the bones' lengths is least:
-fingers do not cross.
+*The published boxes* are one VOC XML a hand, with joints named "MCP", "PIP", "DIP" without their digit. The digits are
+put back by anatomy: the knuckles (MCP) are walked as a row, from the radius's side, where the thumb is, to the ulna's.
+Then PIP joints are paired with MCP, and DIP with PIP, so that the sum of the bones' lengths is least: fingers do not
+cross.
 """
 
 from __future__ import annotations

@@ -1,20 +1,17 @@
-"""How a drawn hand becomes grey: thickness of soft tissue and of bone along the ray, as on film.
+"""A drawn hand at an age: where its joints lie, which bones show and how wide, and how it all becomes grey as on film.
 
 Everything is in the hand's own frame: origin at the wrist, x towards the thumb, y towards the fingertips, unit = the
-distance from the wrist to the third MCP joint. A `Film` knows where each of its pixels lies in that frame.
+distance from the wrist to the third MCP joint. A `Film` knows where each of its pixels lies in that frame; grey is the
+thickness of soft tissue and of bone along the ray. The joints are the rounded average of a few hundred hands, moved a
+little by chance.
+
+When bones appear, widen and fuse is a timetable in months. Its ages are rounded textbook averages, general knowledge of
+the kind that the atlas of Greulich and Pyle and the digital atlas of Gilsanz and Ratib summarise (carpal centres
+capitate to pisiform; epiphyses from the proximal phalanges outwards; fusion from the distal phalanges to the radius).
+They are not copied from either book, they carry no spread between children, and they are good for drawings only:
+nothing here may be used to read an age from a real radiograph.
+
 Letters: H height, W width of the film (already supersampled).
-
-Where the joints of a drawn hand lie, and the bones between them at a given age. Frame: see `drawing`.
-
-The joints are the rounded average of a few hundred hands, moved a little by chance; the bones' states come from
-`ossification`.
-
-When the bones of the hand appear, widen and fuse: a timetable in months, for the drawn hands of `synthetic`.
-
-The ages are rounded textbook averages, general knowledge of the kind that the atlas of Greulich and Pyle and the
-digital atlas of Gilsanz and Ratib summarise (carpal centres capitate to pisiform; epiphyses from the proximal phalanges
-outwards; fusion from the distal phalanges to the radius). They are not copied from either book, they carry no spread
-between children, and they are good for drawings only: nothing here may be used to read an age from a real radiograph.
 """
 
 from __future__ import annotations

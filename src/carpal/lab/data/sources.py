@@ -1,12 +1,11 @@
-"""The RSNA Pediatric Bone Age Challenge 2017 as it is distributed: three folders of `<id>.png` and three tables.
-
-The tables name their columns each in its own way; they are told apart by them. A plain table of ours has the columns
-of the training table.
-
-What `carpal prepare SOURCE` understands: our data folder, the RSNA's, any folder of images with a table.
+"""What `carpal prepare SOURCE` understands: our data folder, the RSNA's, any folder of images with a table.
 
 Each becomes samples, and those a store. Regions come from a table of points or boxes, a folder of VOC files, or
 BoNet's JSON.
+
+The RSNA Pediatric Bone Age Challenge 2017 is distributed as three folders of `<id>.png` and three tables, whose columns
+are named each in its own way; the tables are told apart by them. A plain table of ours has the columns of the training
+table.
 """
 
 from __future__ import annotations

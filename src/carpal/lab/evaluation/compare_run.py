@@ -1,8 +1,7 @@
 """What `carpal compare` does: folders in; tables, a plot and, where asked for, latencies and a page's tables out.
 
-How long each network takes for one radiograph on the CPU: all of them in one run, taking turns.
-
-Taking turns, in an order that changes every round, spreads whatever else the machine does over all of them alike.
+Latency is the time that each network takes for one radiograph on the CPU, all of them in one run. They take turns in an
+order that changes every round, which spreads whatever else the machine does over all of them alike.
 """
 
 from __future__ import annotations

@@ -1,18 +1,16 @@
-"""Whether intervals keep their promise: how often they hold the reference age, and how wide they are, by stratum.
+"""What an evaluation says of the intervals: how often they hold the reference age, how wide they are, by stratum.
 
 Strata are sex and band of the *reference* age, although the calibration goes by the predicted age: who knows only the
-reference wants to know about her own patients. Letters: N readings, R repeats.
+reference wants to know about her own patients. On the very radiographs that the intervals were fitted on, their
+coverage is not evidence: there the strata are those of cross-fitting, and the report says so. intervals.csv lists every
+interval.
 
-What an evaluation says of the intervals: coverage and width by stratum, and a table of them.
-
-On the very radiographs that the intervals were fitted on, their coverage is not evidence: there the strata are those of
-cross-fitting, and the report says so.
-
-The median of the rank distribution beside its sum, the age that every output gives (paper, "Ordinal Regression").
-
-References are readings against the plates of an atlas, so they stand on few ages. A median tends to stand on one of
-them, too, and then meets the label; against a mean of several readers it cannot. So both are reported, and how
+Beside the sum of the rank distribution, the age that every output gives (paper, "Ordinal Regression"), stands its
+median. References are readings against the plates of an atlas, so they stand on few ages. A median tends to stand on
+one of them, too, and then meets the label; against a mean of several readers it cannot. So both are reported, and how
 often each meets its label.
+
+Letters: N readings, R repeats.
 """
 
 from __future__ import annotations

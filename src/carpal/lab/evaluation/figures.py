@@ -1,10 +1,7 @@
 """`carpal figures`: the paper's figures 1 and 3 and four pictures of an evaluation, from one's own radiographs.
 
-What cannot be drawn (no annotated regions, weights without regions) is left out, never drawn empty.
-
-The pictures of `carpal figures`, drawn by matplotlib without a display.
-
-Letters: N hands, R = 17 regions, K the 228 ranks.
+What cannot be drawn (no annotated regions, weights without regions) is left out, never drawn empty. Matplotlib draws
+without a display. Letters: N hands, R = 17 regions, K the 228 ranks.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The two pictures of an evaluation: agreement (Bland-Altman), and error by age. Matplotlib without a display.
+"""The pictures of an evaluation: agreement (Bland-Altman), error by age, and the radiographs that were read worst.
 
-The radiographs that were read worst, side by side, to be looked at.
+The first two are drawn by matplotlib without a display; the last are radiographs side by side, to be looked at.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
 """The stress certificate: how far ages move when radiographs are distorted (`distortions.FAMILIES`).
 
-Every image is read as it is and then under every strength of every family. Changes and errors are over the pictures
+Every image is read as it is and then under every strength of every family. Changes and errors are over the images
 that give an age both times; those that are refused only when distorted count as newly refused, and too many of them
-fail the strength. `carpal stress` writes stress.json, stress.md and stress.png.
+fail the strength. `carpal stress` writes stress.json, stress.md and stress.png: one panel a family, how far ages move
+at each strength.
 
 What the network was shown before for the same radiograph, it is not shown again: flips and quarter turns come down to
 the same views. Several radiographs are read at the same time, each on one core.
-
-The stress certificate as a picture: one panel a family, how far ages move at each strength.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Fits the limits of a refusal to weights, and writes them into their sidecar: `carpal limits`.
+"""Fits the thresholds of a refusal to weights, and writes them into their sidecar: `carpal limits`.
 
 Hands are the project's radiographs of the folds that the weights were trained on and the Brazilian ones; no hands are
-drawn pictures, other anatomies cut from annotated hands, and the pictures of the folders given. A folder that is kept
-out, the hands of the folds that the weights' trainings held out and what is cut from them are measured and fit
-nothing; nor do hands that lack a part or have a cast, a splint or metal over it (`spoiled`), which are counted apart.
+drawn pictures, other anatomies cut from annotated hands, and the pictures of the folders given. Some are measured and
+fit nothing: a folder that is kept out, the hands of the folds that the weights' trainings held out and what is cut from
+them, and hands that lack a part or have a cast, a splint or metal over it. The last are made here from annotated
+radiographs, fingers up (`spoil`, `cover`), and counted apart: still hands, but none whose age should be trusted as
+another's.
+
 The rules, for each number of which hands have one end:
 
 - `surety`: half-way (geometric mean) between the hands' 0.1 % quantile and the others' 99 % quantile, where these lie
@@ -13,10 +16,6 @@ The rules, for each number of which hands have one end:
 - `hidden`: `MISSED`, since one region can be missed by chance; `found`: the score that at most 0.5 % of the hands miss
   with a region more.
 - the others: a quarter further from the hands' median than their 99.9 % quantile; `outside` at least 0, the edge.
-
-Hands that lack a part or have something over it: still hands, but none whose age should be trusted as another's.
-
-They are made from annotated radiographs, fingers up, to see what a refusal makes of them. No limit is fitted on them.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Two networks' assessments of the same radiographs, compared: may the second stand in for the first?
-
-`carpal quantize`: released float weights and real radiographs -> an int8 file, written only if it passes its gate.
+"""`carpal quantize`: released float weights and real radiographs -> an int8 file, written only if it passes its gate.
 
 Which blocks of the network become integers is found on radiographs of the training folds: each block alone is made
 int8, and how far the ages and regions then move is measured. Their squares add up, as errors of independent roundings
-do; the blocks that move most stay in float32 until the sum is below `AIM`. The gate is measured on the folds that
-the weights' trainings held out, with whole assessments, and says no rather than maybe.
+do; the blocks that move most stay in float32 until the sum is below `AIM`.
+
+The gate compares whole assessments of the two networks on the folds that the weights' trainings held out: may the
+second stand in for the first? It says no rather than maybe.
 """
 
 from __future__ import annotations

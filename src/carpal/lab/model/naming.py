@@ -4,7 +4,7 @@ Letters: B batch, A proposals (one for each cell of C4), R regions (17), C candi
 
 Alone, each name's best proposal is often another finger's: the index and the little finger are each other's mirror
 image. Together they are not: after an affine map the 17 regions of any hand lie within a few per cent of the mean
-hand's (`mean_hand.py`). So the names are chosen in two steps, both of fixed size, without a loop over the data:
+hand's (`anatomy.MEAN_HAND`). So the names are chosen in two steps, both of fixed size, without a loop over the data:
 
 1. Poses. Each name's best proposal is trusted once, with every angle, size and mirror image of the mean hand through
    it; a pose counts for each name what the best candidate near the name's place in that pose is worth.

@@ -75,7 +75,7 @@ def alanet(architecture: dict[str, Any]) -> ALANet:
 def load(path: Path, build: Callable[[dict[str, Any]], Network] = alanet) -> tuple[Network, dict[str, Any]]:  # type: ignore[assignment]
     """The network (in eval mode) and its sidecar. Raises WeightsError for a wrong hash or another architecture.
 
-    `build` makes the network of an architecture: ALA-Net's here, any system's in `baselines.registry`.
+    `build` makes the network of an architecture: ALA-Net's here, any system's in `lab.baselines.registry`.
     """
     sidecar = read_sidecar(path)
     if sha256(path) != sidecar["sha256"]:

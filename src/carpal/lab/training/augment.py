@@ -1,14 +1,12 @@
 """Flip, scale, rotation, shift and what cameras and files do to grey values; the region points move with the pixels.
 
-Letters: B batch, H W the source pictures (padded to a common size), R regions.
+One affine map an example takes the source image straight to the network's canvas, so that an image is sampled once.
+Then it loses what cameras and files take: resolution, sharpness, exact values. All random numbers of an example come
+from its own seed: the same example at the same step looks the same whatever the batch, the process or the machine.
+Everything is done for a whole batch at once, on the device. Grey values are 0..255.
 
-One affine map an example takes the source picture straight to the network's canvas, so that a picture is sampled once.
-All random numbers of an example come from its own seed: the same example at the same step looks the same whatever the
-batch, the process or the machine. Everything is done for a whole batch at once, on the device.
-
-What cameras and files take from a picture: resolution, sharpness, exact values; each for a whole batch at once.
-
-Letters: B batch, H W the canvas, K bins of a blur, N random numbers. Grey values are 0..255.
+Letters: B batch, H W the source images (padded to a common size) or the canvas, R regions, K bins of a blur, N random
+numbers.
 """
 
 from __future__ import annotations

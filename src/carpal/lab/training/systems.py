@@ -47,7 +47,7 @@ def build(run: Run, mixture: Mixture) -> Network:
 
 
 def is_folded(run: Run) -> bool:
-    """Whether a run starts from an exported file, whose batch norms are folded away (`model.unfold`)."""
+    """Whether a run starts from an exported file, whose batch norms are folded away (`lab.model.unfold`)."""
     return run.start.endswith(".onnx")
 
 
