@@ -272,7 +272,7 @@ def longest_chain(edges: dict[str, set[str]]) -> list[str]:
 def test_a_chain_is_measured_and_a_circle_found() -> None:
     edges = {"a": {"b", "c"}, "b": {"c"}, "c": set(), "d": {"c"}}
     assert longest_chain(edges) == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="^b -> c -> b"):
+    with pytest.raises(ValueError, match="b -> c -> b"):
         longest_chain({**edges, "c": {"b"}})
 
 
