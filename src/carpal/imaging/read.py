@@ -94,8 +94,8 @@ class ImageFile:
 def open_image(source: str | Path | bytes, name: str | None = None, most: int | None = None) -> ImageFile:
     """Opens a file without decoding its pixels: what is told of it does not depend on how it was reached.
 
-    `source` is a path, an address as s3://bucket/hand.png (`read_remote`) or the file's bytes; `name` is what errors and
-    the result call it (default: the path or address). A deflated DICOM file of more than `most` bytes is refused
+    `source` is a path, an address as s3://bucket/hand.png (`read_remote`) or the file's bytes; `name` is what errors
+    and the result call it (default: the path or address). A deflated DICOM file of more than `most` bytes is refused
     (default: MAX_BYTES).
     Raises UnreadableImage where the file is not there, empty or a damaged DICOM file, UnsuitableImage where it is too
     large, BackendError for a DICOM file without pydicom; for an address also ConfigError where its store cannot be

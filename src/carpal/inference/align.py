@@ -4,8 +4,8 @@
 
 The network sees the whole radiograph once, small, to find the hand: where its regions are unsure, the other polarity is
 tried, then the other quarter turns, then the four between them, and what it is surest of wins. The mean hand
-(`anatomy.MEAN_HAND`) is laid over the regions by shift, turn, size and mirror image, and the radiograph is re-sampled so
-that the hand stands upright, thumb on the right, at one size: the aligned view, which training sees as well
+(`anatomy.MEAN_HAND`) is laid over the regions by shift, turn, size and mirror image, and the radiograph is re-sampled
+so that the hand stands upright, thumb on the right, at one size: the aligned view, which training sees as well
 (`carpal prepare --align`). A right hand is mirrored before anything else, so a left hand and its mirror image are the
 same pixels to the network and get the same age.
 

@@ -1,7 +1,7 @@
 """Results on their way out: one row for each file and destination, written in the same commit as the job's result.
 
     waiting ──lease──▶ leased ──sent──▶ sent          (a job whose deliveries are all sent is `delivered`)
-       ▲                 │ └─stored─▶ stored          (the archive has it, and is still to commit to it: node/committer.py)
+       ▲                 │ └─stored─▶ stored          (the archive has it, and is to commit to it: node/committer.py)
        │                 └─failed─▶ waiting again after a delay, or dead after `give_up_after` seconds
        └── not committed to ─┘
 
