@@ -102,7 +102,7 @@ OFFERED: dict[str, tuple[str, ...]] = {
     "Read": ("carpal.inference.assess.read", "carpal.inference.engine.open_engine"),
     "What comes back": tuple(
         f"carpal.types.{name}"
-        for name in ("Assessment", "Region", "Box", "Interval", "Growth", "Refusal", "ModelId", "Sex")
+        for name in ("Assessment", "Region", "Box", "Interval", "Score", "Refusal", "ModelId", "Sex")
     ),
     "The network": ("carpal.inference.engine.Engine", "carpal.inference.engine.Reading"),
 }
