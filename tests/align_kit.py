@@ -168,5 +168,6 @@ MARGIN_4 = np.array([8, 0, 8, 0])
 def in_view(there_R4: np.ndarray, view_scale: float = 1.2) -> np.ndarray:
     """Boxes of a hand as the padded view shows them."""
     _, to_prepared = align.warp_to_pose(Toned(noise()), SHAPE, pose_of(there_R4), SIDE, view_scale, dark_bones=False)
-    scaled = pose_of(there_R4).radius < align.SMALL * SIDE
-    return to_prepared.inverse().boxes(there_R4, scaled) + MARGIN_4
+    radius = pose_of(there_R4).radius  # a side is that of a hand of the usual size, but for a small hand
+    usual = radius / (align.USUAL_RADIUS * SIDE * abs(to_prepared.factor))
+    return to_prepared.inverse().boxes(there_R4, None if radius < align.SMALL * SIDE else usual) + MARGIN_4

@@ -67,7 +67,7 @@ def test_a_box_that_is_left_open_stays_open(place: Similarity) -> None:
 
 
 def test_sides_may_stay_as_long_as_they_are() -> None:
-    assert Similarity(2, 1).boxes(np.array([[0, 0, 4, 2]]), scaled=False).tolist() == [[3, 1, 7, 3]]
+    assert Similarity(2, 1).boxes(np.array([[0, 0, 4, 2]]), 1.0).tolist() == [[3, 1, 7, 3]]
 
 
 def test_sides_swap_with_a_quarter_turn() -> None:

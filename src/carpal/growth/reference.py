@@ -1,11 +1,12 @@
-"""The package's growth tables, read as they lie in `growth/tables/`: CSV with its provenance in `#` lines on top.
-
-How a bone age compares with other children's: named references of bone age by chronological age and sex.
+"""How a bone age compares with other children's: named references of bone age by chronological age and sex.
 
 A reference holds the mean and standard deviation (SD) of the bone age of healthy children at printed chronological
 ages. A z-score is centred on that mean, not on the chronological age: at 120 months the boys of the Brush study had a
 mean bone age of 125.7 months, so a bone age of 120 is below the mean, not on it. Between rows, mean and SD lie on a
 straight line; outside the table there is no z-score.
+
+The package's growth tables, those of `height.py` too, are read as they lie in `growth/tables/`: CSV with its provenance
+in `#` lines on top.
 """
 
 from __future__ import annotations

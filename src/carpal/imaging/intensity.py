@@ -164,7 +164,7 @@ class Original:
 
     @cached_property
     def even(self) -> Original:
-        """8-bit grey values before a stretch spread them (`levels.unround`); itself where there are more bits."""
+        """8-bit grey values before a stretch spread them (`unround`); itself where there are more bits."""
         counts_L, middle_L = self.counts_L, self.middle_L
         if self.pixels_HW.dtype != np.uint8 or counts_L is None or middle_L is None:
             return self

@@ -77,15 +77,15 @@ class Similarity(NamedTuple):
         """Complex points, mapped."""
         return np.asarray(self.factor * points + self.offset, np.complex128)
 
-    def boxes(self, boxes_R4: Boxes, scaled: bool = True) -> NDArray[np.float32]:
+    def boxes(self, boxes_R4: Boxes, sides: float | None = None) -> NDArray[np.float32]:
         """Boxes (x1, y1, x2, y2): middles are mapped, sides scaled; they swap where it turns by more than 45 degrees.
 
         The box of a turned box would be larger, and larger again on the way back: `inverse().boxes` undoes this one.
-        `scaled=False` leaves the sides as long as they are.
+        `sides` is what sides are multiplied by in place of the map's own scale.
         """
         x1, y1, x2, y2 = np.asarray(boxes_R4, np.float64).T
         middle_R = self.points((x1 + x2 + 1j * (y1 + y2)) / 2)
-        half_R2 = np.stack([x2 - x1, y2 - y1], axis=-1) / 2 * (abs(self.factor) if scaled else 1.0)
+        half_R2 = np.stack([x2 - x1, y2 - y1], axis=-1) / 2 * (abs(self.factor) if sides is None else sides)
         if abs(self.factor.imag) > abs(self.factor.real):
             half_R2 = half_R2[:, ::-1]
         middle_R2 = np.stack([middle_R.real, middle_R.imag], axis=-1)
@@ -156,22 +156,29 @@ class AlignedView(NamedTuple):
     def boxes_to_prepared(self, boxes_R4: Boxes) -> Boxes:
         """Boxes of the view in the prepared image.
 
-        A region's side is the same share of the image's long side in the view and in the radiograph; it shrinks only
-        with a hand below half the usual size (`SMALL`).
+        A region's side is that of a hand of the usual size, whatever the hand's: an eighth of the radiograph's long
+        side, as annotated boxes have; it shrinks only with a hand below half the usual size (`SMALL`).
         """
         if self.to_prepared is not None:
-            boxes_R4 = self.to_prepared.boxes(boxes_R4, scaled=self._scales)
+            boxes_R4 = self.to_prepared.boxes(boxes_R4, self._sides)
         return mirror_boxes(boxes_R4, self.prepared_shape[1]) if self.mirrored else boxes_R4
 
     def boxes_to_view(self, boxes_R4: Boxes) -> Boxes:
         """Boxes of the prepared image in the view; NaN stays NaN."""
         if self.mirrored:
             boxes_R4 = mirror_boxes(boxes_R4, self.prepared_shape[1])
-        return boxes_R4 if self.to_prepared is None else self.to_prepared.inverse().boxes(boxes_R4, self._scales)
+        if self.to_prepared is None:
+            return boxes_R4
+        sides = self._sides
+        return self.to_prepared.inverse().boxes(boxes_R4, None if sides is None else 1 / sides)
 
     @property
-    def _scales(self) -> bool:
-        return self.pose is not None and self.pose.radius < SMALL * max(self.prepared_shape)
+    def _sides(self) -> float | None:
+        """A region's side in the prepared image over that in the view; None where it goes with the hand's size."""
+        long_side = max(self.prepared_shape)
+        if self.pose is None or self.to_prepared is None or self.pose.radius < SMALL * long_side:
+            return None
+        return USUAL_RADIUS * long_side * abs(self.to_prepared.factor) / self.pose.radius
 
 
 def read_aligned(

@@ -1,6 +1,8 @@
-"""Radiograph to assessment: prepare, run, put the boxes back on the original, say what to be careful about.
+"""Radiograph to assessment: checked, prepared, read, its boxes put back on the original, and judged.
 
-What a frame holds: one hand, or two that are read apart; a stated sex, or both where nobody knows it.
+`assess` reads one hand and says what to be careful about; `judge` decides what the reading means by what is known of
+the child and the hospital; `read_frame` and `read_hands` see what a frame holds: one hand, or two that are read apart;
+a stated sex, or both where nobody knows it.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Where an age comes from: each region is masked in turn, and all is read again that the age is read from.
+"""Where an age comes from: each region masked in turn, and the training cases that look most alike to the network.
 
-The boxes stay those of the unmasked image, so that the change is due to what the region shows and not to boxes that
-move. A masked region takes the grey of its own rim, as if nothing but soft tissue lay there.
+*Masks.* All is read again that the age is read from. The boxes stay those of the unmasked image, so that the change is
+due to what the region shows and not to boxes that move. A masked region takes the grey of its own rim, as if nothing
+but soft tissue lay there.
 
-The training cases that look most alike to the network: ids and ages, no pixels.
+*Cases.* Beside weights may lie a table of what they see in the radiographs that they were trained on (`carpal cases`
+writes it): ids, ages and features, no pixels. The features are reduced to the few directions in which these differ most
+and rounded to 8 bits. Distances are Euclidean in those directions; 1 is the root mean square distance between two
+training cases.
 
-Beside weights may lie a table of what they see in the radiographs that they were trained on (`carpal cases` writes it):
-their features, reduced to the few directions in which these differ most and rounded to 8 bits. Distances are Euclidean
-in those directions; 1 is the root mean square distance between two training cases.
 Letters: N cases, F features, D directions.
 """
 

@@ -1,6 +1,7 @@
-"""Asks archives to commit to what they have stored, and takes their reports, on whichever association they come.
+"""Storage commitment: an archive's promise to keep a result, asked for once it has answered success.
 
-Storage commitment in the outbox: an archive's promise to keep a result, asked for once it has answered success.
+`Committer` asks, and takes the archives' reports on whichever association they come; `Commitments` is where each result
+stands in the outbox:
 
     stored ──ask──▶ asked ──held──▶ sent
       ▲               │ ├─ not held ────▶ waiting after a delay (sent again), dead where that would not help

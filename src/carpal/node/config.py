@@ -3,12 +3,10 @@
 `deploy/carpal-node.toml` holds every setting with its meaning. Unknown names are errors, so a typing mistake never
 becomes a default; a message names the table, the setting, what it is and what is allowed.
 
-TLS for DICOM (BCP 195): version 1.2 or later, and both sides show a certificate of the same authority.
-
-Which studies are hands: the routes of the configuration against a few tags of the header.
-
-Headers are often a little wrong, and a hand must not be lost by that: a modality that is missing follows from the class
-of the object, of several the first counts, capitals or not; a body part fits where a wanted one is a word of it.
+What two of its tables mean stands here, too. `[tls]` is TLS for DICOM (BCP 195): version 1.2 or later, and both sides
+show a certificate of the same authority. `[[route]]` says which studies are hands, by a few tags of the header. Headers
+are often a little wrong, and a hand must not be lost by that: a modality that is missing follows from the class of the
+object, of several the first counts, capitals or not; a body part fits where a wanted one is a word of it.
 """
 
 from __future__ import annotations

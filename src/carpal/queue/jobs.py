@@ -7,12 +7,10 @@
 
 The order is what makes it durable: the file is flushed to the disk before its row, the row is committed
 (synchronous=FULL) before `put` returns, and results, their deliveries (`outbox.py`) and the new state are one commit.
-Several threads and processes may use one folder; SQLite's write lock keeps them apart.
+Several threads and processes may use one folder; SQLite's write lock keeps them apart. A new version adds tables and
+columns with a default, and changes none.
 
-The tables of the queue's database. A new version adds tables and columns with a default, and changes none.
-
-Time for the queue: seconds since 1970 that never jump, whatever happens to the machine's clock meanwhile.
-
+Time in the queue is seconds since 1970 that never jump, whatever happens to the machine's clock meanwhile (`Clock`).
 The wall clock is asked once, at the start; from then on the kernel's count since boot adds to it, which nobody sets and
 which goes on while a machine sleeps. So a wall clock that is put a day forward or back ends no lease early, holds back
 no delivery and makes none too old. What was written before a restart may still come from another clock: `Jobs.lease`

@@ -8,7 +8,7 @@
 A file is sent again until its peer has said that it has it, so a crash between the peer's answer and our commit sends
 it twice: the same object with the same UIDs, which an archive keeps once.
 
-What a queue needs now and then: orphan files go, and so do the files of jobs that were settled long ago.
+Upkeep, now and then: `sweep` removes orphan files, `prune` those of jobs that were settled long ago.
 """
 
 from __future__ import annotations

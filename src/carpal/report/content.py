@@ -1,10 +1,9 @@
 """What every form says, decided and rounded once: SR, FHIR and HL7 cannot differ, because none of them computes.
 
-Ages have one decimal, boxes two, z-scores two. An error before there was an assessment has its findings, too: a study
-that was sent is never answered by silence.
+`Findings` holds the result: ages have one decimal, boxes two, z-scores two. An error before there was an assessment has
+its findings, too: a study that was sent is never answered by silence.
 
-What a reading means beside the age: against other children, over time, in height, region by region.
-
+`Summary` holds what a reading means beside the age: against other children, over time, in height, region by region.
 Every number carries its source in the sentence beside it. Where a table does not reach, the sentence says so and no
 number stands.
 """

@@ -1,10 +1,9 @@
-"""The overlay as a Secondary Capture: what every viewer opens, in a series of its own beside the radiograph.
+"""The DICOM objects beside the SR: the overlay as Secondary Capture, the PDF in an envelope, the regions as a GSPS.
 
-A PDF in a DICOM envelope (Encapsulated PDF), so that the archive keeps the page beside the radiograph.
-
-The regions as a Grayscale Softcopy Presentation State: drawn over the radiograph itself, and turned off with a key.
-
-The state repeats the radiograph's own rescale, tables and window, for a viewer replaces the image's by the state's.
+A Secondary Capture is what every viewer opens; it lies in a series of its own beside the radiograph. An Encapsulated
+PDF lets the archive keep the page there. A Grayscale Softcopy Presentation State draws the regions over the radiograph
+itself, where a key turns them off; it repeats the radiograph's own rescale, tables and window, for a viewer replaces
+the image's by the state's.
 """
 
 from __future__ import annotations

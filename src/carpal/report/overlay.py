@@ -1,11 +1,10 @@
-"""Assessment to a picture: the radiograph, its 17 regions with their names, the age above, the warning below.
+"""An assessment or an explanation as an image: the radiograph with its 17 regions.
 
-Names stand beside their boxes, never on one: each looks for the nearest free place and is tied to its box by a line.
+The overlay names the regions, with the age above and the warning below. Names stand beside their boxes, never on one:
+each looks for the nearest free place and is tied to its box by a line.
 
-An explanation as a picture: the radiograph, each region coloured by how far its own age lies from the hand's.
-
-Blue regions show a younger age than the hand, orange ones an older; the ring around a region is as thick as the age
-changes when the region is masked.
+The age map colours each region by how far its own age lies from the hand's: blue regions show a younger age than the
+hand, orange ones an older. The ring around a region is as thick as the age changes when the region is masked.
 """
 
 from __future__ import annotations

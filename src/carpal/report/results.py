@@ -1,8 +1,7 @@
-"""Assessments as JSON: a list of objects with fixed keys, one for each image, refused ones included.
+"""Results as JSON, one object of fixed keys for each image, refused ones included; and the same rows as Parquet.
 
-Results as a folder of Parquet files that grows: a part is written beside its place and renamed, whole or not at all.
-
-What is lost when a process is killed are the results since the last part; they are read again.
+A folder of Parquet files grows: a part is written beside its place and renamed, whole or not at all. What is lost when
+a process is killed are the results since the last part; they are read again.
 """
 
 from __future__ import annotations

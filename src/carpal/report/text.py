@@ -1,6 +1,6 @@
-"""Assessment to a line for the terminal. The only place where months become years.
+"""Results as lines of text, for the terminal, the page and the PDF. The only place where months become years.
 
-How the page and the PDF name what there is more than one of: two hands in a picture, a girl's and a boy's age.
+Here stand, too, the names of what there is more than one of: two hands in a radiograph, a girl's and a boy's age.
 """
 
 from __future__ import annotations

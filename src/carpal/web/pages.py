@@ -1,10 +1,8 @@
 """The reading page: the HTML twins of the API. Rendered here, without a build step; it works without the network.
 
-What a blind reader must not see is not in the HTML at all: `view.study_view` leaves it out.
-
-What the pages show, as plain values; what is withheld from a blind reader is not among them.
-
-A radiograph for the viewer: its grey values in 16 bit, so that the window is set in the browser without loss.
+What the pages show is prepared as plain values (`study_view`, `agreement_view`); what must be withheld from a blind
+reader is not among them, so it is not in the HTML at all. A radiograph goes to the viewer as grey values in 16 bit, so
+that the window is set in the browser without loss.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """The way of a radiograph through the service: taken, kept, queued, read, shown, forgotten.
 
 A study is one radiograph. Its file lies in `uploads/<id>` of the data folder; its job in the durable queue carries only
-the id, the sex and the hash of the weights, so that deleting the study deletes what is known of the child.
-
-Results as the queue keeps them: everything, unrounded, so that every form of report can be made of it later.
+the id, the sex and the hash of the weights, so that deleting the study deletes what is known of the child. The queue
+keeps results whole and unrounded (`to_plain`), so that every form of report can be made of them later.
 """
 
 from __future__ import annotations

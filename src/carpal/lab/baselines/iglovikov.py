@@ -11,7 +11,7 @@ Our reading: the key points are the 17 regions, given or found by our frozen det
 both heads, trained together by L1 and cross-entropy; channels between 32 and 384 are 64, 128, 192, 256; the sex enters
 by the 1 -> 32 layer (published: the age network has none, and one network is trained for each sex).
 
-A VGG-style block here is one or more 3x3 convolutions with batch norm and ELU, then a pool.
+Blocks are VGG-style: 3x3 convolutions with batch norm and ELU, then a pool.
 
 Letters: B batch, C channels, S side of the picture.
 """

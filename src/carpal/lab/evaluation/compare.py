@@ -3,9 +3,9 @@
 Every run is a folder that `carpal evaluate` wrote. Runs of one row (several seeds) are averaged hand by hand. What the
 intervals cannot separate gets no rank of its own: a row's rank is a range.
 
-Letters: N hands, S resamples, M rows of a table.
+A difference has the bootstrap's p-value, and several of them Holm's correction.
 
-Two statistics of comparisons: the bootstrap's p-value of a difference, and Holm's correction of several of them.
+Letters: N hands, S resamples, M rows of a table.
 """
 
 from __future__ import annotations
