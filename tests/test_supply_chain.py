@@ -137,13 +137,12 @@ def canonical(name: str) -> str:
 def test_no_public_door_gives_an_age_without_a_sex(hand_png: Path) -> None:
     """Every public function that can return an age needs a sex: `read` raises, the others have no default for it."""
     from carpal.inference import assess, explain
-    from carpal.inference import assess as hands
 
     with pytest.raises(MissingSex):
         carpal.read(hand_png, weights=object())  # type: ignore[arg-type]
     doors = [
         function
-        for module in (assess, explain, hands)
+        for module in (assess, explain)
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if not name.startswith("_") and function.__module__ == module.__name__
         and any(kind in str(inspect.signature(function).return_annotation) for kind in ("Assessment", "Explanation"))
