@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from carpal.inference.engine import open_engine as load
     from carpal.types import Assessment
 
-__version__ = "0.5.1"
+__version__ = "0.6.0"
 __all__ = ["Assessment", "CarpalError", "__version__", "load", "read"]
 
 _HOMES = {
