@@ -129,7 +129,8 @@ def test_every_hand_stands_alike_in_its_view_and_boxes_make_the_round_trip(
     assert abs(in_view.map.offset - middle) < 1e-2
     np.testing.assert_allclose(view.boxes_to_prepared(in_view_R4), there_R4, atol=1e-3)
     sides_R2 = in_view_R4[:, 2:] - in_view_R4[:, :2]
-    shown = 8 * align.RADIUS * scale * side / radius if radius < align.SMALL * side else 8
+    usual = radius if radius < align.SMALL * side else align.USUAL_RADIUS * side
+    shown = 8 * align.RADIUS * scale * side / usual  # as large in the view as a hand of the usual size
     np.testing.assert_allclose(sides_R2, shown, rtol=1e-3)
     assert np.isnan(view.boxes_to_view(np.full((17, 4), np.nan))).all()
     upright = degrees - align.USUAL_DEGREES if not mirrored else degrees + align.USUAL_DEGREES

