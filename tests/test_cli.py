@@ -175,14 +175,14 @@ def test_a_missing_codec_costs_one_image_only(
 ) -> None:
     from carpal.imaging import read
 
-    decode = read._decode
+    decode = read.ImageFile.decode
 
-    def without_codec(data: bytes, name: str) -> Any:
-        if name == "a.dcm":
+    def without_codec(file: read.ImageFile) -> Any:
+        if file.name == "a.dcm":
             raise BackendError("a.dcm needs pydicom")
-        return decode(data, name)
+        return decode(file)
 
-    monkeypatch.setattr(read, "_decode", without_codec)
+    monkeypatch.setattr(read.ImageFile, "decode", without_codec)
     monkeypatch.setattr(read, "read_bytes", lambda path, name: hand_png.read_bytes())
     assert main(["assess", "a.dcm", str(hand_png), "--sex", "male"]) == 3
     assert len(capsys.readouterr().out.splitlines()) == 1
