@@ -25,7 +25,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # one test a core
 
 NEEDS_TORCH = re.compile(
     r"^ *(import|from) +(torch|safetensors|onnx|onnxscript"
-    r"|carpal\.(model|baselines|training|data\.dataset|inference\.(eager|export|parity)))\b",
+    r"|carpal\.lab\.(model|baselines|training|export|data\.dataset)"
+    r"|carpal\.lab import (model|baselines|training|export))\b",
     re.MULTILINE,
 )
 
