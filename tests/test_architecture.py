@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab.model": BASE,
     "lab.baselines": BASE | {"lab.model"},
     "lab.data": BASE | {"imaging"},
-    "lab.training": BASE | {"lab.model", "lab.baselines", "lab.data"},
+    "lab.training": BASE | {"imaging", "lab.model", "lab.baselines", "lab.data"},
     "lab.evaluation": BASE | {"imaging", "quality", "inference", "report", "lab.data"},
     "lab.export": BASE
     | {"imaging", "quality", "inference", "lab.model", "lab.baselines", "lab.data", "lab.evaluation"},

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from carpal.imaging.preprocess import view_size
 from carpal.lab.training import augment
 from carpal.lab.training import augment as degrade
 from carpal.lab.training.augment import Draws, Picture
@@ -312,7 +313,7 @@ def test_intensity_keeps_black_black_and_the_order_of_greys() -> None:
 
 @pytest.mark.parametrize(("long_side", "canvas"), [(512, (512, 416)), (128, (128, 112)), (96, (96, 80))])
 def test_the_canvas_holds_a_usual_radiograph(long_side: int, canvas: tuple[int, int]) -> None:
-    assert augment.canvas_size(long_side) == canvas
+    assert view_size(long_side) == canvas
     assert canvas[1] / canvas[0] >= 0.78
 
 

@@ -16,10 +16,11 @@ from safetensors.torch import load_file, save_file
 
 import loop_kit
 from carpal.errors import ConfigError
+from carpal.imaging.preprocess import view_size
 from carpal.lab.data.prepare import prepare
 from carpal.lab.model import losses, weights
 from carpal.lab.model.alanet import ALANet
-from carpal.lab.training import augment, checkpoint, config, loop, recipes
+from carpal.lab.training import checkpoint, config, loop, recipes
 from carpal.lab.training.config import Data, Optim, Run, Schedule
 from carpal.lab.training.distributed import World
 from loop_kit import ALONE, SIDE, TINY, killed_at, sample, tiny_run
@@ -251,7 +252,7 @@ def test_targets_are_on_the_canvas_with_the_place_seeds(stores: dict[str, str]) 
     run = tiny_run(stores["full"])
     batch = loop.open_mixture(run).batch(0, 4)
     image_B1HW, male_B, target = loop.place(run, batch, ALONE)
-    assert image_B1HW.shape == (4, 1, *augment.canvas_size(SIDE))
+    assert image_B1HW.shape == (4, 1, *view_size(SIDE))
     assert target.seeds_B.tolist() == batch.seeds
     assert torch.equal(target.months_B, batch.months_B)
     assert torch.equal(male_B, batch.male_B)

@@ -56,11 +56,6 @@ class Draws(NamedTuple):
     where_B: Tensor
 
 
-def canvas_size(long_side: int) -> tuple[int, int]:
-    """(height, width) that training pictures are placed on: the usual aspect of a hand radiograph, multiples of 16."""
-    return long_side, math.ceil(0.8 * long_side / 16) * 16
-
-
 def apply(
     source: Picture, seeds: list[int], augment: Augment, canvas: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:

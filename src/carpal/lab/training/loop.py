@@ -15,6 +15,7 @@ import torch
 
 import carpal
 from carpal.errors import ConfigError, Diverged
+from carpal.imaging.preprocess import view_size
 from carpal.lab.data.dataset import Batch, Mixture
 from carpal.lab.data.store import open_store
 from carpal.lab.model import losses, unfold, weights
@@ -127,7 +128,7 @@ def place(run: Run, batch: Batch, world: World) -> tuple[torch.Tensor, torch.Ten
     parts = (batch.pixels_B1HW, batch.male_B, batch.months_B, batch.points_BR2, batch.known_BR)
     pixels_B1HW, male_B, months_B, points_BR2, known_BR = (t.to(world.device, non_blocking=True) for t in parts)
     source = augment.Picture(pixels_B1HW, batch.size_B2, points_BR2, known_BR)
-    canvas = augment.canvas_size(run.model.long_side)
+    canvas = view_size(run.model.long_side)
     image_B1HW, points_BR2, known_BR = augment.apply(source, batch.seeds, run.augment, canvas)
     if not run.data.ages:
         months_B = torch.full_like(months_B, math.nan)
